@@ -71,7 +71,7 @@ class FrameRules:
 class Framer:
     """Splits one direction of one connection into frames."""
 
-    __slots__ = ("_held", "_is_continuing", "_needed", "_owed", "_rules", "failure", "lead")
+    __slots__ = ("_held", "_needed", "_owed", "_rules", "failure", "is_continuing", "lead")
 
     def __init__(self, rules: FrameRules) -> None:
         self._rules = rules
@@ -82,7 +82,7 @@ class Framer:
         #: Bytes of the current message that are still to come and pass untouched.
         self._owed = 0
         #: Whether those belong to a large message that has been announced.
-        self._is_continuing = False
+        self.is_continuing = False
         #: How many bytes at the start of the last buffer belong to a frame of a run that began in an earlier one.
         self.lead = 0
         #: Set once the stream is broken; what was found in front of the break has been reported.
@@ -139,7 +139,7 @@ class Framer:
                     return self._hold(data, pos, HEAD_SIZE, frames)
                 frames.append((type_code, pos, size, following - size))
                 self._owed = following - size
-                self._is_continuing = True
+                self.is_continuing = True
                 return data, size, frames
             else:
                 frames.append((type_code, pos, following, 0))
@@ -154,9 +154,9 @@ class Framer:
         """Report the bytes that complete an earlier message; returns where the next one starts."""
         taken = min(size, self._owed)
         self._owed -= taken
-        if self._is_continuing:
+        if self.is_continuing:
             frames.append((CONTINUATION, 0, taken, self._owed))
-            self._is_continuing = self._owed > 0
+            self.is_continuing = self._owed > 0
         else:
             self.lead = taken
         return taken

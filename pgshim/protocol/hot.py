@@ -1,8 +1,8 @@
 """The messages of the hot path, read and built by hand: `struct` and `bytes.find`, no construct.
 
 Each function reads or builds what a class of `pgshim.protocol.frontend` or `.backend` declares; a property test holds
-the two equal. Readers take (buffer, start, end) of a whole message, type byte included, and raise MalformedMessage where
-the body does not fit its format. Names and SQL stay bytes.
+the two equal. Readers take (buffer, start, end) of a whole message, type byte included, and raise MalformedMessage
+where the body does not fit its format. Names and SQL stay bytes.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ def read_shape(buffer: bytes, start: int, end: int) -> tuple[int, bytes]:
 
 def error_response(severity: str, sqlstate: bytes, text: str, hint: str = "", *, routine: bytes = b"") -> bytes:
     """An ErrorResponse of pgshim's own (`text` is the primary message)."""
-    fields = [b"S" + severity.encode(), b"V" + severity.encode(), b"C" + sqlstate, b"M" + text.encode("utf-8", "replace")]
+    level = severity.encode()
+    fields = [b"S" + level, b"V" + level, b"C" + sqlstate, b"M" + text.encode("utf-8", "replace")]
     if hint:
         fields.append(b"H" + hint.encode("utf-8", "replace"))
     if routine:

@@ -1,0 +1,208 @@
+"""The gate for what upstream sends: it is laid beside the queue of replies owed (`pgshim.session.outstanding`).
+
+Stretches that pass are forwarded as the bytes that came; a message is looked into only where the head of the queue
+says so.
+"""
+
+from __future__ import annotations
+
+from pgshim.errors import MalformedMessage, UpstreamViolation
+from pgshim.protocol import hot
+from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
+from pgshim.session.conversation import Limits
+from pgshim.session.features import shapes
+from pgshim.session.frontend_gate import FrontendGate
+from pgshim.session.hints import with_hint
+from pgshim.session.outstanding import COMPLETES, FAKE, FORWARD, QUERY, SKIP, WATCH, Kind, Owed
+from pgshim.session.statements import SharedTexts
+
+_DATA_ROW = ord("D")
+_READY, _ERROR, _NOTICE, _NOTIFICATION, _PARAMETER_STATUS, _COPY_IN_RESPONSE = b"ZENASG"
+
+#: Backend messages other than rows are small; one that is larger than this passes as it comes.
+_HOLD = 256 * 1024
+_RULES = FrameRules(passed=b"Dd", wanted=b"123ACEGHINRSTVWZKcnstv", hold=_HOLD)
+
+
+class BackendGate(FrontendGate):
+    """The upstream's direction of a session."""
+
+    __slots__ = ("_backend", "_passes_backend_rest", "has_said_fatal")
+
+    def __init__(
+        self, limits: Limits, texts: SharedTexts, rules: FrameRules, *, is_serial: bool, standard_strings: bool
+    ) -> None:
+        super().__init__(limits, texts, rules, is_serial=is_serial, standard_strings=standard_strings)
+        self._backend = Framer(_RULES)
+        #: Whether the rest of a large message from upstream goes to the client.
+        self._passes_backend_rest = True
+        #: Upstream has given a reason for which it will close the connection, and the client has it.
+        self.has_said_fatal = False
+
+    def receive_from_upstream(self, data: bytes) -> None:
+        """Take the next bytes from upstream. Raises UpstreamViolation: no reply can be trusted any more."""
+        buffer, end, frames = self._backend.feed(data)
+        try:
+            self._take_replies(buffer, end, frames)
+        except MalformedMessage as error:
+            raise UpstreamViolation(f"the upstream sent an {error.message}") from error
+        if self._backend.failure is not None:
+            raise UpstreamViolation(f"the upstream sent an {self._backend.failure.message}")
+        if self._backlog is not None:
+            self.resume()
+
+    def _take_replies(self, buffer: bytes, end: int, frames: list[Frame]) -> None:
+        queue = self.outstanding
+        out = self.to_client
+        pos = kept = 0
+        for type_code, start, stop, missing in frames:
+            if start > pos and not self._passes_rows():
+                if pos > kept:
+                    out.append(buffer[kept:pos])
+                kept = start
+            head = queue[0] if queue else None
+            if head is not None and head.action == FORWARD and head.replies[type_code]:
+                replacement = None
+                if head.replies[type_code] == COMPLETES:
+                    queue.popleft()
+            else:
+                if kept < start:
+                    out.append(buffer[kept:start])
+                kept = start
+                replacement = self._reply(head, type_code, buffer, start, stop, missing)
+            if replacement is not None or (queue and queue[0].action == FAKE):
+                if replacement is None:
+                    out.append(buffer[kept:stop])
+                elif replacement:
+                    out.append(replacement)
+                kept = stop
+                self.give_answers()
+            pos = stop
+        if end > pos and not self._passes_rows():
+            if kept < pos:
+                out.append(buffer[kept:pos])
+            return
+        if kept < end:
+            out.append(buffer if kept == 0 and end == len(buffer) else buffer[kept:end])
+
+    @property
+    def is_inside_reply(self) -> bool:
+        """Whether the client has been given the beginning of a message, and not yet its end."""
+        return self._backend.is_inside_passed and self._passes_backend_rest and (
+            self._backend.is_continuing or self._passes_rows()
+        )
+
+    def _passes_rows(self) -> bool:
+        """Whether DataRow and CopyData, which belong to the head of the queue, go to the client."""
+        head = self.outstanding[0] if self.outstanding else None
+        if head is None or not head.replies[_DATA_ROW]:
+            raise UpstreamViolation("the upstream sent rows that nothing asked for")
+        if head.action == WATCH and head.watch is not None:
+            return head.watch(CONTINUATION, b"") is None
+        return head.action != SKIP and head.failure is None
+
+    def _reply(
+        self, head: Owed | None, type_code: int, buffer: bytes, start: int, stop: int, missing: int
+    ) -> bytes | None:
+        """What the client gets for a message that does not simply pass (None: the message as it is)."""
+        if type_code == CONTINUATION:
+            return None if self._passes_backend_rest else b""
+        self._passes_backend_rest = True
+        if type_code == _READY:
+            return self._on_ready(head, buffer[start:stop])
+        if type_code == _ERROR:
+            replacement = self._on_error(head, buffer[start:stop], missing)
+            self._passes_backend_rest = replacement is None
+            return replacement
+        if type_code == _PARAMETER_STATUS:
+            return self._on_parameter_status(buffer, start, stop)
+        if type_code in (_NOTICE, _NOTIFICATION):
+            return None
+        if type_code == _COPY_IN_RESPONSE and head is not None and head.kind in (Kind.EXECUTE, Kind.QUERY):
+            return self._on_copy_in(head)
+        role = head.replies[type_code] if head is not None else 0
+        if head is None or not role:
+            raise UpstreamViolation(f"the upstream sent message type {chr(type_code)!r} out of order")
+        replacement = self._pass(head, type_code, buffer[start:stop])
+        self._passes_backend_rest = replacement is None
+        if role == COMPLETES:
+            self._complete(head)
+        return replacement
+
+    def _on_copy_in(self, head: Owed) -> bytes | None:
+        """CopyInResponse."""
+        self.is_copying_in = True
+        if not head.may_copy_in:
+            assert head.watch is None, "a substituted statement starts no COPY"
+            self.outstanding[0] = Owed(head.kind, WATCH, change=head.change, may_copy_in=True, failure=head.failure)
+        return b"" if head.failure is not None else None
+
+    def _pass(self, head: Owed, type_code: int, message: bytes) -> bytes | None:
+        if head.action == SKIP or head.failure is not None:
+            return b""
+        return head.watch(type_code, message) if head.watch is not None else None
+
+    def _complete(self, head: Owed) -> None:
+        """The head of the queue has been answered."""
+        self.outstanding.popleft()
+        if head.change is not None:
+            self.statements.settle(head.change)
+        if head.may_copy_in:
+            self.is_copying_in = self.has_ended_copy = False
+            self.outstanding.drop_swallowed_syncs(has_failed=False)
+
+    def _on_ready(self, head: Owed | None, message: bytes) -> bytes | None:
+        """ReadyForQuery: the end of a Query, a FunctionCall, or all up to a Sync."""
+        status = message[5] if len(message) == 6 else 0
+        if head is None or not head.has_ready or status not in hot.READY:
+            raise UpstreamViolation("the upstream sent a ReadyForQuery out of order")
+        self.outstanding.popleft()
+        self.is_copying_in = self.has_ended_copy = False
+        self.status = status
+        if head.change is not None:
+            self.statements.settle(head.change)
+        if not self.outstanding:
+            if status == hot.IDLE:
+                self.portals.clear()
+            elif status == hot.IN_BLOCK and not self.is_open:
+                self.slot = self.slot_at_sync
+        if head.failure is not None:
+            return shapes.ready_of_failing(self, head.failure)
+        return b"" if head.action == SKIP else None
+
+    def _on_error(self, head: Owed | None, message: bytes, missing: int) -> bytes | None:
+        """ErrorResponse: fails the head of the queue; for an extended-query message also all up to the next Sync."""
+        is_fatal = b"\0VFATAL\0" in message or b"\0VPANIC\0" in message or b"SFATAL\0" in message
+        if head is None or is_fatal:
+            self.has_said_fatal |= is_fatal
+            return None if missing else with_hint(message)
+        self.is_copying_in = False
+        if head.failure is not None:
+            replacement: bytes | None = shapes.error_of_failing(head.failure, message)
+        elif head.watch is not None and head.has_ready:
+            replacement = head.watch(_ERROR, message)
+        else:
+            replacement = head.error
+        if head.has_ready:
+            if head.may_copy_in:
+                self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
+            return replacement
+        self._fail_unnamed(head)
+        if head.may_copy_in:
+            self.outstanding.drop_swallowed_syncs(has_failed=True)
+        self.drop_to_sync()
+        return replacement
+
+    def _fail_unnamed(self, head: Owed) -> None:
+        """A Parse of the unnamed statement that fails drops the one that was there."""
+        if head.kind is Kind.PARSE and head.change is not None and b"" in head.change.names:
+            head.change.names[b""] = None
+            self.statements.settle(head.change)
+
+    def _on_parameter_status(self, buffer: bytes, start: int, stop: int) -> bytes | None:
+        name, value = hot.read_parameter_status(buffer, start, stop)
+        if name == b"standard_conforming_strings":
+            self.standard_strings = value != b"off"
+        if name == b"application_name" and value == b"Supavisor":
+            return b""  # Its heartbeat, not a setting of the client's.
+        return None

@@ -1,0 +1,221 @@
+"""The state of one virtual session, and the verbs by which features act on it.
+
+Every field of state stands here with its rule; features (`pgshim.session.features`) change it through the verbs, and
+never see a socket or a buffer that goes to one. The replies that are owed are not state of their own: they are the
+queue (`pgshim.session.outstanding`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgshim.protocol import hot
+from pgshim.session.outstanding import (
+    FAKE,
+    LOCAL_SYNC,
+    PARSE_SKIPPED,
+    SKIP,
+    SYNC,
+    SYNC_PURE,
+    SYNC_SKIPPED,
+    Kind,
+    Outstanding,
+    Owed,
+)
+from pgshim.session.statements import Change, SharedTexts, Statement, Statements
+
+#: A Parse that every server refuses with a syntax error: it makes the server fail where pgshim has to.
+BAD_PARSE = hot.parse_unnamed(b"pgshim raises an error of its own here\0\0\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask a session to hold (contract: bytes; beyond it 54000 and 53400)."""
+
+    max_message: int = 16 * 1024 * 1024
+    max_statements: int = 10_000
+    max_statement_bytes: int = 64 * 1024 * 1024
+
+
+class Conversation:
+    """One client's conversation with one upstream connection."""
+
+    __slots__ = (
+        "batch",
+        "has_ended_copy",
+        "has_executed",
+        "has_sql_prepared",
+        "is_copying_in",
+        "is_open",
+        "is_plain",
+        "is_pure",
+        "is_skipping",
+        "is_unflushed",
+        "limits",
+        "outstanding",
+        "passes_rest",
+        "portals",
+        "slot",
+        "slot_at_sync",
+        "standard_strings",
+        "statements",
+        "status",
+        "texts",
+        "to_client",
+        "to_upstream",
+    )
+
+    def __init__(self, limits: Limits, texts: SharedTexts, *, standard_strings: bool = True) -> None:
+        self.limits = limits
+        self.texts = texts
+        self.outstanding = Outstanding()
+        self.statements = Statements()
+        #: Portal name -> the statement that was bound to it. Ends with the transaction.
+        self.portals: dict[bytes, Statement] = {}
+        #: The transaction status of the last ReadyForQuery.
+        self.status = hot.IDLE
+        #: The number of the batch that the client is sending: up to its Sync, or one Query.
+        self.batch = 0
+        #: What the server's unnamed statement is, once all that was sent has been carried out; None: not known.
+        self.slot: Statement | None = None
+        #: What it was at the last Sync: still true when that Sync's ReadyForQuery says T and nothing was sent since.
+        self.slot_at_sync: Statement | None = None
+        #: Whether anything went up since the last Sync that went up.
+        self.is_open = False
+        #: Whether something went up that the server need not answer before a Flush or Sync.
+        self.is_unflushed = False
+        #: Whether what is open is made up of Parse and Describe alone.
+        self.is_plain = True
+        #: Whether all that was executed in it provably has no effect.
+        self.is_pure = True
+        #: Whether an Execute went up in this batch.
+        self.has_executed = False
+        #: Whether the client's messages are dropped up to its Sync, as the server does after an error.
+        self.is_skipping = False
+        #: Whether the server has said CopyInResponse for the head of the queue.
+        self.is_copying_in = False
+        #: Whether CopyDone or CopyFail went up for it.
+        self.has_ended_copy = False
+        #: Whether the rest of a large message from the client goes up.
+        self.passes_rest = True
+        #: Whether the client ever used SQL's own PREPARE, whose names only a server knows.
+        self.has_sql_prepared = False
+        #: standard_conforming_strings: how the client's texts are read.
+        self.standard_strings = standard_strings
+        self.to_client: list[bytes] = []
+        self.to_upstream: list[bytes] = []
+
+    @property
+    def is_pinning(self) -> bool:
+        """Whether a pooler holds a server for nothing but Parse and Describe, all answered."""
+        return self.is_open and self.is_plain and self.status == hot.IDLE and not self.outstanding
+
+    # What features do.
+
+    def send(self, message: bytes, owed: Owed) -> None:
+        """Send a message of the extended-query protocol up."""
+        self.to_upstream.append(message)
+        self.outstanding.append(owed)
+        self.is_open = True
+        self.is_unflushed = True
+
+    def send_query(self, message: bytes, owed: Owed) -> None:
+        """Send a Query or FunctionCall up: a batch of its own, unless one is open."""
+        if self.is_pinning:
+            # From PostgreSQL 18 on an open exchange would keep the Query's transaction open.
+            self.sync_unseen()
+        self.to_upstream.append(message)
+        self.outstanding.append(owed)
+        self.is_unflushed = False
+        self.slot = self.slot_at_sync = None
+        self.is_plain = False
+        self.is_pure = False
+        if not self.is_open:
+            self.start_batch()
+        self.batch += 1
+
+    def replay(self, statement: Statement) -> None:
+        """Make the server's unnamed statement this one; the client does not see it."""
+        self.send(statement.replay, PARSE_SKIPPED)
+        self.slot = statement
+
+    def answer(self, message: bytes, change: Change | None = None) -> None:
+        """Answer the client without upstream, in the message's place in the pipeline."""
+        if change is not None:
+            self.statements.announce(change)
+        self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=message, change=change))
+        self.give_answers()
+
+    def raise_error(self, error: bytes) -> None:
+        """Fail the batch on the server, and give the client this ErrorResponse for it.
+
+        An error that only the client saw would leave the server to commit what the batch has done so far.
+        """
+        self.send(BAD_PARSE, Owed(Kind.PARSE, SKIP, error=error))
+        self.is_skipping = True
+
+    def refuse(self, sqlstate: bytes, text: str, hint: str = "", *, routine: bytes = b"") -> bool:
+        """`raise_error` from the parts of the error; True, for a message that is thereby dealt with."""
+        self.raise_error(hot.error_response("ERROR", sqlstate, text, hint, routine=routine))
+        return True
+
+    def sync(self) -> None:
+        """End what is open upstream with the client's Sync, or answer it if nothing is."""
+        self.batch += 1
+        self.is_skipping = False
+        if not self.is_open:
+            self.outstanding.append(LOCAL_SYNC)
+            self.give_answers()
+        else:
+            self._send_sync(SYNC_PURE if self.is_pure else SYNC)
+
+    def sync_unseen(self) -> None:
+        """End what is open upstream with a Sync of pgshim's own."""
+        self._send_sync(SYNC_SKIPPED)
+
+    def _send_sync(self, owed: Owed) -> None:
+        if not self.to_upstream:
+            # Supavisor mistakes a segment that starts with a Sync for one that a client sent while idle.
+            self.to_upstream.append(hot.FLUSH)
+        self.to_upstream.append(hot.SYNC)
+        self.outstanding.append(owed)
+        self.slot_at_sync = self.slot
+        self.slot = None
+        self.is_open = False
+        self.is_unflushed = False
+        self.start_batch()
+
+    def start_batch(self) -> None:
+        """What is known of a batch before its first message."""
+        self.is_plain = True
+        self.is_pure = True
+        self.has_executed = False
+
+    def flush(self) -> None:
+        """Have the server answer what it was sent; nothing if it has no reason to wait."""
+        if self.is_unflushed:
+            self.to_upstream.append(hot.FLUSH)
+            self.is_unflushed = False
+
+    def forget_slot(self) -> None:
+        """An error came: what the server's unnamed statement is cannot be told."""
+        self.slot = self.slot_at_sync = None
+
+    def give_answers(self) -> None:
+        """Give the client the answers of pgshim's own whose turn has come."""
+        queue = self.outstanding
+        while queue and queue[0].action == FAKE:
+            owed = queue.popleft()
+            if owed.change is not None:
+                self.statements.settle(owed.change)
+            if owed.kind is Kind.LOCAL_SYNC:
+                self.to_client.append(hot.READY[self.status])
+            elif owed.answer:
+                self.to_client.append(owed.answer)
+
+    def drop_to_sync(self) -> None:
+        """The server skips what it was sent up to the next Sync."""
+        if not self.outstanding.drop_to_sync():
+            self.is_skipping = True
+        self.forget_slot()
+        self.statements.forget_pending(self.outstanding.changes())

@@ -1,0 +1,176 @@
+"""Prepared statements: Parse, Bind, Describe and Close of a name, by the server's one unnamed statement.
+
+A pooler gives every transaction another server, so no name can live there. Each Parse goes up with the empty name, and
+a Bind or Describe of a statement that the server may not have is preceded by its Parse again, in the same write.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+from pgshim.errors import MalformedMessage
+from pgshim.protocol import hot
+from pgshim.session.conversation import Conversation
+from pgshim.session.features import shapes
+from pgshim.session.outstanding import BIND, CLOSE, DESCRIBE_PORTAL, PARSE_SKIPPED, WATCH, Kind, Owed
+from pgshim.session.statements import NAME_SIZE, Change, Statement, Unsettled
+
+_STATEMENT = ord("S")
+_NO_DATA, _ROW_DESCRIPTION, _PARAMETER_DESCRIPTION = b"nTt"
+
+#: A Bind that is larger goes up as it comes; its result formats are not expanded.
+BIND_HOLD = 64 * 1024
+
+
+def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:
+    """Parse: the unnamed statement upstream, whatever the client calls it."""
+    if s.is_skipping:
+        s.passes_rest = False
+        return True
+    size = end - start - 1 + missing
+    if size > s.limits.max_message:
+        s.passes_rest = False
+        return s.refuse(b"54000", *too_large(size, s.limits.max_message))
+    name, sql, tail = hot.read_parse(buffer, start, end)
+    shown, name = name.decode("utf-8", "replace"), name[:NAME_SIZE]
+    text = s.texts.get(sql, tail, standard_strings=s.standard_strings)
+    if name:
+        found = s.statements.find(name, s.batch)
+        if isinstance(found, Unsettled):
+            return False
+        if found is not None:
+            # What is wrong with the text comes first on a server too.
+            s.send(text.upstream_parse, PARSE_SKIPPED)
+            return s.refuse(b"42P05", f'prepared statement "{shown}" already exists', routine=b"StorePreparedStatement")
+        if _is_over_limit(s, len(tail)):
+            return True
+    statement = Statement(text)
+    change = Change({name: statement}, s.batch)
+    s.statements.announce(change)
+    s.send(text.upstream_parse, Owed(Kind.PARSE, WATCH, change=change))
+    s.slot = statement
+    return True
+
+
+def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:
+    """Bind: to the unnamed statement, once that is the right one."""
+    if s.is_skipping:
+        s.passes_rest = False
+        return True
+    portal, name, offset = hot.read_bind_names(buffer, start, end)
+    statement = s.statements.find(name[:NAME_SIZE], s.batch)
+    if isinstance(statement, Unsettled):
+        return False
+    if statement is None:
+        s.passes_rest = False
+        return _unknown(s, name)
+    s.is_plain = False
+    s.passes_rest = True
+    is_small = end - start + missing <= BIND_HOLD and not missing
+    if s.slot is not statement and shapes.replay_for_bind(s, statement) and is_small:
+        s.send(_expanded(portal, statement, buffer[offset:end]), BIND)
+    elif not name:
+        s.send(buffer[start:end], BIND)
+    else:
+        s.send(hot.bind_unnamed(portal, end - offset + missing) + buffer[offset:end], BIND)
+    portal = portal[:NAME_SIZE]
+    if not portal or portal not in s.portals:
+        s.portals[portal] = statement
+    return True
+
+
+def _expanded(portal: bytes, statement: Statement, rest: bytes) -> bytes:
+    """A Bind with one result-format code for each column that the client was told.
+
+    The server then refuses another number of columns before it runs anything.
+    """
+    if statement.told is not None and not statement.text.verdict.is_pure:
+        with suppress(MalformedMessage):  # The server says what is wrong with it.
+            rest = hot.expand_result_formats(rest, statement.told.columns)
+    return hot.bind_unnamed(portal, len(rest)) + rest
+
+
+def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:
+    """Describe: of a statement, the unnamed one; of a portal, as it is."""
+    if s.is_skipping:
+        return True
+    kind, name = hot.read_target(buffer, start, end)
+    if kind != _STATEMENT:
+        s.is_plain = False
+        portal = s.portals.get(name[:NAME_SIZE])
+        if portal is not None and portal.text.is_substituted:
+            s.send(buffer[start:end], Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=partial(_note_description, portal)))
+        else:
+            s.send(buffer[start:end], DESCRIBE_PORTAL)
+        return True
+    statement = s.statements.find(name[:NAME_SIZE], s.batch)
+    if isinstance(statement, Unsettled):
+        return False
+    if statement is None:
+        return _unknown(s, name)
+    if s.slot is not statement:
+        s.replay(statement)
+    watch = partial(_note_description, statement)
+    s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.DESCRIBE_STATEMENT, WATCH, watch=watch))
+    return True
+
+
+def _note_description(statement: Statement, type_code: int, message: bytes) -> bytes | None:
+    """Remember what the client is told."""
+    if statement.text.is_substituted:
+        return hot.NO_DATA if type_code == _ROW_DESCRIPTION else None
+    if type_code == _PARAMETER_DESCRIPTION:
+        statement.pin(hot.read_parameter_oids(message, 0, len(message)))
+    elif type_code == _ROW_DESCRIPTION:
+        statement.told = statement.text.shape(*hot.read_shape(message, 0, len(message)))
+    elif type_code == _NO_DATA:
+        statement.told = None
+    return None
+
+
+def on_close(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:
+    """Close: of a statement, answered here; of a portal, as it is."""
+    if s.is_skipping:
+        return True
+    kind, name = hot.read_target(buffer, start, end)
+    name = name[:NAME_SIZE]
+    if kind == _STATEMENT:
+        s.answer(hot.CLOSE_COMPLETE, Change({name: None}, s.batch))
+    else:
+        s.is_plain = False
+        s.portals.pop(name, None)
+        s.send(buffer[start:end], CLOSE)
+    return True
+
+
+def _unknown(s: Conversation, name: bytes) -> bool:
+    """26000, as a server says it."""
+    if not name:
+        return s.refuse(b"26000", "unnamed prepared statement does not exist")
+    shown = name.decode("utf-8", "replace")
+    return s.refuse(b"26000", f'prepared statement "{shown}" does not exist', routine=b"FetchPreparedStatement")
+
+
+def _is_over_limit(s: Conversation, size: int) -> bool:
+    """53400 when the connection may not have one more statement."""
+    if len(s.statements) >= s.limits.max_statements:
+        what, option, limit = "prepared statements", "--max-statements", s.limits.max_statements
+    elif s.statements.size + size > s.limits.max_statement_bytes:
+        what, option, limit = "bytes of prepared statements", "--max-statement-bytes", s.limits.max_statement_bytes
+    else:
+        return False
+    return s.refuse(
+        b"53400",
+        f"too many {what} on one connection (limit {limit})",
+        f"Close or DEALLOCATE statements that are no longer used, or start pgshim with a larger {option}.",
+    )
+
+
+def too_large(size: int, limit: int) -> tuple[str, str]:
+    """(message, hint) of 54000 for a Parse or Query of that length."""
+    return (
+        f"a message of {size} bytes is too large (limit {limit})",
+        "Send large values as parameters or by COPY, which are not limited, or start pgshim with a larger "
+        "--max-message.",
+    )

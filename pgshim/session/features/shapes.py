@@ -1,0 +1,128 @@
+"""Result shapes: a statement that no longer returns what the client was told must not be decoded as if it did.
+
+PostgreSQL refuses a prepared statement whose result columns have changed ("cached plan must not change result type",
+0A000, RevalidateCachedQuery). A statement that is parsed anew returns its new columns without a word, and a driver that
+decodes by an earlier Describe reads garbage. So where a statement that the client has described is brought to a server
+again, it is described there too, ahead of the Bind, and compared.
+
+When it has changed, the batch must fail:
+
+- its Sync has not gone up: it fails on the server, and that is all;
+- it has, and the transaction goes on: the client gets 0A000, the block is made to fail, and what was sent behind it
+  fails for the client as well (nothing that could end the transaction was let past);
+- it has, and the server has committed: 0A000 if provably nothing was done, so that a driver may try again; else 40003.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pgshim.protocol import hot
+from pgshim.session.conversation import BAD_PARSE, Conversation
+from pgshim.session.outstanding import FAKE, SKIP, WATCH, Failure, Kind, Owed
+from pgshim.session.statements import Statement
+
+_PARAMETER_DESCRIPTION, _ROW_DESCRIPTION = b"tT"
+
+CHANGED = hot.error_response(
+    "ERROR", b"0A000", "cached plan must not change result type", routine=b"RevalidateCachedQuery"
+)
+COMMITTED = hot.error_response(
+    "ERROR",
+    b"40003",
+    "the statement was executed, but its result columns are no longer those that were described",
+    "A schema change came between the statement's preparation and this execution. It has been committed; only its "
+    "result could not be given. Prepare the statement again before the next execution, and do not repeat this one "
+    "blindly.",
+)
+ABORTED = hot.error_response(
+    "ERROR", b"25P02", "current transaction is aborted, commands ignored until end of transaction block"
+)
+
+
+def replay_for_bind(s: Conversation, statement: Statement) -> bool:
+    """Bring a statement to the server, and have it compared; True when it is."""
+    s.replay(statement)
+    if statement.told is None or not statement.text.verdict.has_result_check:
+        return False
+    s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.VERIFICATION, WATCH, watch=partial(_compare, s, statement)))
+    return True
+
+
+def _compare(s: Conversation, statement: Statement, type_code: int, message: bytes) -> bytes:
+    """Read the server's description; the client does not see it."""
+    if type_code == _PARAMETER_DESCRIPTION:
+        return b""
+    told = statement.told
+    shape = hot.read_shape(message, 0, len(message))[1] if type_code == _ROW_DESCRIPTION else None
+    if told is not None and shape != told.key:
+        _fail_batch(s)
+    return b""
+
+
+def _fail_batch(s: Conversation) -> None:
+    """The batch at the head of the queue fails for the client; see the top of this module."""
+    queue = s.outstanding
+    sync = next((owed for owed in queue if owed.kind is Kind.SYNC), None)
+    failure = Failure(CHANGED, CHANGED if sync is None or sync.is_pure else COMMITTED)
+    if sync is None:
+        s.raise_error(CHANGED)
+    _mark_failing(s, failure, is_one_batch=True)
+
+
+def _mark_failing(s: Conversation, failure: Failure, *, is_one_batch: bool) -> None:
+    """Keep from the client what is still to come: of this batch, or of all that went up."""
+    queue = s.outstanding
+    has_begun = is_one_batch
+    for index, owed in enumerate(queue):
+        if owed.kind is Kind.VERIFICATION and is_one_batch and index == 0:
+            continue
+        if owed.kind is Kind.LOCAL_SYNC or (owed.action == FAKE and not has_begun) or owed.error is not None:
+            continue
+        queue[index] = _failing(owed, failure)
+        has_begun = True
+        if owed.has_ready:
+            if is_one_batch:
+                break
+            failure = Failure(ABORTED, ABORTED)
+            has_begun = False
+    s.forget_slot()
+    s.statements.forget_pending(queue.changes())
+
+
+def _failing(owed: Owed, failure: Failure) -> Owed:
+    """The same reply, not for the client's eyes. What pgshim would have answered itself is skipped with the rest."""
+    if owed.action == FAKE:
+        return Owed(Kind.LOCAL, FAKE)
+    return Owed(owed.kind, WATCH if owed.has_ready else SKIP, failure=failure)
+
+
+def error_of_failing(failure: Failure, error: bytes) -> bytes:
+    """The ErrorResponse for a batch that fails anyway, now that the server has failed it: nothing was committed."""
+    if failure.is_told:
+        return b""
+    failure.is_told = True
+    is_counted = b"C08P01\0" in error  # The Bind had a format code for each column that the client was told.
+    return failure.in_block if is_counted or failure.in_autocommit == failure.in_block else error
+
+
+def ready_of_failing(s: Conversation, failure: Failure) -> bytes:
+    """What the client gets for the ReadyForQuery of such a batch."""
+    if s.status != hot.IN_BLOCK:
+        error = b"" if failure.is_told else failure.in_autocommit
+        return error + hot.READY[s.status]
+    s.status = hot.IN_FAILED_BLOCK
+    if failure.in_block is not ABORTED:
+        _fail_block(s)
+    return (b"" if failure.is_told else failure.in_block) + hot.READY[hot.IN_FAILED_BLOCK]
+
+
+def _fail_block(s: Conversation) -> None:
+    """Fail the transaction upstream, and for the client all that went up in the meantime."""
+    _mark_failing(s, Failure(ABORTED, ABORTED), is_one_batch=False)
+    if s.is_open:
+        s.raise_error(ABORTED)
+    else:
+        s.send(BAD_PARSE, Owed(Kind.PARSE, SKIP, error=b""))
+        s.sync_unseen()
+    s.forget_slot()

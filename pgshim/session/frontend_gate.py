@@ -1,0 +1,140 @@
+"""The gate for what a client sends: each message goes to its handler in `pgshim.session.features`.
+
+A message that has to wait for replies is held back, with all that comes behind it, until they have come.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pgshim.errors import ProtocolViolation
+from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Framer, FrameRules
+from pgshim.session.conversation import Conversation, Limits
+from pgshim.session.features import HANDLERS, copying
+from pgshim.session.features.prepared import BIND_HOLD
+from pgshim.session.statements import SharedTexts
+
+_RUN = 1
+_TERMINATE, _COPY_DONE, _COPY_FAIL = b"Xcf"
+_NEVER_HELD = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
+
+
+def frontend_rules(max_message: int) -> FrameRules:
+    """Which frontend messages are looked at: all but CopyData. `max_message`: of Parse and Query, in bytes."""
+    return FrameRules(
+        passed=b"d",
+        wanted=b"QPBEDCHSXFcf",
+        hold=max_message,
+        holds={ord("B"): BIND_HOLD, ord("F"): BIND_HOLD, ord("f"): BIND_HOLD},
+        limits=dict.fromkeys(b"EDCHSXc", SMALL_MESSAGE_LIMIT),
+    )
+
+
+class FrontendGate(Conversation):
+    """The client's direction of a session."""
+
+    __slots__ = ("_backlog", "_frontend", "_passes_run", "backlog_size", "is_serial", "is_terminated")
+
+    def __init__(
+        self, limits: Limits, texts: SharedTexts, rules: FrameRules, *, is_serial: bool, standard_strings: bool
+    ) -> None:
+        super().__init__(limits, texts, standard_strings=standard_strings)
+        self._frontend = Framer(rules)
+        #: What the client sent and what has to wait: (type code, buffer, start, end, missing),
+        #: or a run: (_RUN, buffer, start, end, lead).
+        self._backlog: deque[tuple[int, bytes, int, int, int]] | None = None
+        #: Bytes in the backlog.
+        self.backlog_size = 0
+        #: Whether the CopyData that the client is in the middle of goes up.
+        self._passes_run = False
+        #: Whether upstream is given one batch at a time.
+        self.is_serial = is_serial
+        #: The client has sent Terminate.
+        self.is_terminated = False
+
+    def receive_from_client(self, data: bytes) -> None:
+        """Take the next bytes from the client. Raises ProtocolViolation: the connection cannot go on."""
+        buffer, end, frames = self._frontend.feed(data)
+        if self._backlog is not None:
+            self._hold_back(buffer, 0, end, frames)
+        else:
+            self._take(buffer, end, frames)
+        self._check_stream()
+
+    def _take(self, buffer: bytes, end: int, frames: list[Frame]) -> None:
+        pos = 0
+        for index, (type_code, start, stop, missing) in enumerate(frames):
+            if start > pos:
+                self._take_run(buffer, pos, start, 0 if pos else self._frontend.lead)
+            if not self._handle(type_code, buffer, start, stop, missing):
+                self.flush()
+                self._hold_back(buffer, start, end, frames[index:])
+                return
+            pos = stop
+        if end > pos:
+            self._take_run(buffer, pos, end, 0 if pos else self._frontend.lead)
+
+    def _handle(self, type_code: int, buffer: bytes, start: int, stop: int, missing: int) -> bool:
+        """Deal with one message; False when it has to wait."""
+        if self.is_serial and type_code not in _NEVER_HELD and not self.is_copying_in and self.outstanding.owes_ready():
+            return False
+        handler = HANDLERS.get(type_code)
+        if self.is_terminated:
+            raise ProtocolViolation("message after Terminate")
+        if handler is not None:
+            return handler(self, buffer, start, stop, missing)
+        if type_code == CONTINUATION:
+            if self.passes_rest:
+                self.to_upstream.append(buffer[start:stop])
+        else:
+            self.is_terminated = True
+        return True
+
+    def _take_run(self, buffer: bytes, start: int, stop: int, lead: int) -> None:
+        """CopyData: as it is, or dropped; the first `lead` bytes go the way of the message that they continue."""
+        if lead:
+            lead_end = min(start + lead, stop)
+            if self._passes_run:
+                self.to_upstream.append(buffer[start:lead_end])
+            start = lead_end
+            if start == stop:
+                return
+        if self.is_terminated:
+            raise ProtocolViolation("message after Terminate")
+        self._passes_run = copying.takes_copy_data(self)
+        if self._passes_run:
+            whole = start == 0 and stop == len(buffer)
+            self.to_upstream.append(buffer if whole else buffer[start:stop])
+
+    def _hold_back(self, buffer: bytes, pos: int, end: int, frames: list[Frame]) -> None:
+        """Keep messages until replies have come."""
+        backlog = self._backlog
+        if backlog is None:
+            backlog = self._backlog = deque()
+        self.backlog_size += end - pos
+        for type_code, start, stop, missing in frames:
+            if start > pos:
+                backlog.append((_RUN, buffer, pos, start, 0 if pos else self._frontend.lead))
+            backlog.append((type_code, buffer, start, stop, missing))
+            pos = stop
+        if end > pos:
+            backlog.append((_RUN, buffer, pos, end, 0 if pos else self._frontend.lead))
+
+    def resume(self) -> None:
+        """Go on with what was held back, as far as it goes now."""
+        backlog = self._backlog
+        while backlog:
+            type_code, buffer, start, stop, missing = backlog[0]
+            if type_code == _RUN:
+                self._take_run(buffer, start, stop, missing)
+            elif not self._handle(type_code, buffer, start, stop, missing):
+                self.flush()
+                return
+            backlog.popleft()
+            self.backlog_size -= stop - start
+        self._backlog = None
+        self._check_stream()
+
+    def _check_stream(self) -> None:
+        if self._frontend.failure is not None and self._backlog is None:
+            raise self._frontend.failure

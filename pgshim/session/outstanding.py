@@ -1,0 +1,217 @@
+"""The replies that upstream owes, in pipeline order.
+
+Theory. A PostgreSQL server answers messages strictly in the order in which they came. So every message that goes up and
+that has a reply of its own adds one `Owed` to the end of one queue, and every backend message belongs to the queue's
+head: it completes the head, belongs within it, or the upstream is out of order. What is to become of a reply is the
+head's `action`, decided when the message was sent:
+
+    FORWARD   the client gets it as it came
+    SKIP      pgshim asked for it: the client never sees it
+    WATCH     a feature reads it on its way and says what the client gets (`Owed.watch`)
+    FAKE      nothing was sent: the client gets `Owed.answer` when all that is in front of it has been answered
+
+An ErrorResponse in answer to an extended-query message makes the server skip to the next Sync; so all that is owed up
+to the next SYNC is dropped with it. An `Owed` that carries an `error` turns the server's error into that one. Nothing
+else in pgshim remembers what is in flight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgshim.session.statements import Change
+
+FORWARD, SKIP, WATCH, FAKE = range(4)
+
+#: What a backend message is to the reply at the head of the queue.
+OUT_OF_ORDER, WITHIN, COMPLETES = range(3)
+
+
+class Kind(IntEnum):
+    """What was sent, as far as it decides which replies come."""
+
+    PARSE = 0
+    BIND = 1
+    CLOSE = 2
+    DESCRIBE_STATEMENT = 3
+    DESCRIBE_PORTAL = 4
+    EXECUTE = 5
+    QUERY = 6
+    FUNCTION_CALL = 7
+    SYNC = 8
+    #: Marks where CopyData, CopyDone or CopyFail went up behind a Sync; no reply of its own.
+    COPY_DATA = 9
+    #: A reply of pgshim's own that takes no part in the server's pipeline.
+    LOCAL = 10
+    #: A ReadyForQuery of pgshim's own.
+    LOCAL_SYNC = 11
+    #: A Describe of pgshim's own, to see whether a statement still returns what the client was told.
+    VERIFICATION = 12
+
+
+def _replies(within: bytes, completes: bytes) -> bytes:
+    table = bytearray(256)
+    for type_code in within:
+        table[type_code] = WITHIN
+    for type_code in completes:
+        table[type_code] = COMPLETES
+    return bytes(table)
+
+
+#: Kind -> what each type code is to it ("Message Flow" in the manual). ReadyForQuery, ErrorResponse and CopyInResponse
+#: are not in here: they concern more than the head of the queue.
+_REPLIES = {
+    Kind.PARSE: _replies(b"", b"1"),
+    Kind.BIND: _replies(b"", b"2"),
+    Kind.CLOSE: _replies(b"", b"3"),
+    Kind.DESCRIBE_STATEMENT: _replies(b"t", b"Tn"),
+    Kind.DESCRIBE_PORTAL: _replies(b"", b"Tn"),
+    Kind.EXECUTE: _replies(b"DHWdc", b"CIs"),
+    Kind.QUERY: _replies(b"TDCIHWdc", b""),
+    Kind.FUNCTION_CALL: _replies(b"V", b""),
+    Kind.SYNC: _replies(b"", b""),
+    Kind.COPY_DATA: _replies(b"", b""),
+    Kind.LOCAL: _replies(b"", b""),
+    Kind.LOCAL_SYNC: _replies(b"", b""),
+    Kind.VERIFICATION: _replies(b"t", b"Tn"),
+}
+
+#: The kinds that are answered with a ReadyForQuery.
+_HAS_READY = frozenset({Kind.QUERY, Kind.FUNCTION_CALL, Kind.SYNC})
+
+#: Reads a reply on its way: (type code, whole message) -> what the client gets instead (None: the message as it is).
+#: Asked with type code 0 and no message, it says whether a run of DataRow or CopyData passes.
+Watch = Callable[[int, bytes], "bytes | None"]
+
+
+class Owed:
+    """One reply, or group of replies, that upstream owes; see the top of this module."""
+
+    __slots__ = (
+        "action",
+        "answer",
+        "change",
+        "error",
+        "failure",
+        "has_ready",
+        "is_pure",
+        "kind",
+        "may_copy_in",
+        "replies",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        action: int = FORWARD,
+        *,
+        change: Change | None = None,
+        watch: Watch | None = None,
+        error: bytes | None = None,
+        answer: bytes = b"",
+        may_copy_in: bool = False,
+        is_pure: bool = False,
+        failure: Failure | None = None,
+    ) -> None:
+        self.kind = kind
+        self.action = action
+        self.replies = _REPLIES[kind]
+        self.has_ready = kind in _HAS_READY
+        #: What becomes of the client's statements once this is answered.
+        self.change = change
+        self.watch = watch
+        #: The ErrorResponse that the client gets instead of the server's.
+        self.error = error
+        self.answer = answer
+        #: Whether the server may enter COPY-in mode for it.
+        self.may_copy_in = may_copy_in
+        #: SYNC: whether all that was executed since the one before provably had no effect.
+        self.is_pure = is_pure
+        #: The batch that this belongs to has to fail, though the server does not know it yet.
+        self.failure = failure
+
+    def __repr__(self) -> str:
+        return f"<Owed {self.kind.name} {('FORWARD', 'SKIP', 'WATCH', 'FAKE')[self.action]}>"
+
+
+class Failure:
+    """A batch that must fail for the client: the errors it gets, once it is known how the server ended it.
+
+    in_block -- when the transaction goes on (ReadyForQuery says T): it is made to fail
+    in_autocommit -- when the server has committed
+    """
+
+    __slots__ = ("in_autocommit", "in_block", "is_told")
+
+    def __init__(self, in_block: bytes, in_autocommit: bytes) -> None:
+        self.in_block = in_block
+        self.in_autocommit = in_autocommit
+        #: Whether the client has had an ErrorResponse for this batch.
+        self.is_told = False
+
+
+# What has no state of its own is shared by all connections.
+PARSE_SKIPPED = Owed(Kind.PARSE, SKIP)
+BIND = Owed(Kind.BIND)
+DESCRIBE_PORTAL = Owed(Kind.DESCRIBE_PORTAL)
+EXECUTE = Owed(Kind.EXECUTE)
+EXECUTE_COPY = Owed(Kind.EXECUTE, WATCH, may_copy_in=True)
+CLOSE = Owed(Kind.CLOSE)
+QUERY = Owed(Kind.QUERY)
+QUERY_COPY = Owed(Kind.QUERY, WATCH, may_copy_in=True)
+QUERY_SKIPPED = Owed(Kind.QUERY, SKIP)
+FUNCTION_CALL = Owed(Kind.FUNCTION_CALL)
+SYNC = Owed(Kind.SYNC)
+SYNC_PURE = Owed(Kind.SYNC, is_pure=True)
+SYNC_SKIPPED = Owed(Kind.SYNC, SKIP)
+COPY_DATA = Owed(Kind.COPY_DATA, FAKE)
+LOCAL_SYNC = Owed(Kind.LOCAL_SYNC, FAKE)
+
+
+class Outstanding(deque[Owed]):
+    """The queue."""
+
+    __slots__ = ()
+
+    def owes_ready(self) -> bool:
+        """Whether a ReadyForQuery is still to come."""
+        return any(owed.has_ready for owed in self)
+
+    def has_unverified(self) -> bool:
+        """Whether something was executed of which it is not known yet that it may stand."""
+        return any(owed.kind is Kind.VERIFICATION or owed.failure is not None for owed in self)
+
+    def drop_to_sync(self) -> bool:
+        """Drop what the server skips after an error; False when its Sync has not been sent yet."""
+        while self:
+            if self[0].kind is Kind.SYNC:
+                return True
+            self.popleft()
+        return False
+
+    def drop_swallowed_syncs(self, *, has_failed: bool) -> None:
+        """Drop the Syncs that the server read, and ignored, while the head was in COPY-in mode.
+
+        Those are the ones in front of copy data that it read too. When the COPY failed, how much it had read is not
+        known: an error in the data leaves the Syncs behind its first part in force.
+        """
+        markers = [index for index, owed in enumerate(self) if owed.kind is Kind.COPY_DATA]
+        if not markers:
+            return
+        last = markers[0] if has_failed else markers[-1]
+        kept = [owed for index, owed in enumerate(self) if index > last or owed.kind not in (Kind.SYNC, Kind.COPY_DATA)]
+        self.clear()
+        self.extend(kept)
+
+    def may_copy_in(self) -> bool:
+        """Whether the server is, or may come to be, in COPY-in mode for something in the queue."""
+        return any(owed.may_copy_in for owed in self)
+
+    def changes(self) -> Iterator[Change]:
+        """The changes to the client's statements that are not settled yet, oldest first."""
+        return (owed.change for owed in self if owed.change is not None)

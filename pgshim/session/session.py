@@ -1,0 +1,106 @@
+"""The virtual session: bytes in and bytes out, in both directions; no socket and no clock.
+
+Its state and verbs are in `conversation`, the two gates in `frontend_gate` and `backend_gate`; here is what the
+connection asks of it, and how it ends when the client is gone.
+"""
+
+from __future__ import annotations
+
+from pgshim.protocol import hot
+from pgshim.protocol.framing import FrameRules
+from pgshim.session.backend_gate import BackendGate
+from pgshim.session.conversation import Limits
+from pgshim.session.frontend_gate import frontend_rules
+from pgshim.session.outstanding import QUERY
+from pgshim.session.plain import PlainSession
+from pgshim.session.statements import SharedTexts
+
+_COPY_FAIL = ord("f")
+
+
+class Session(BackendGate):
+    """One client's virtual session over one upstream connection, from its first ReadyForQuery on."""
+
+    __slots__ = ("is_abandoned", "is_broken")
+
+    def __init__(
+        self,
+        limits: Limits,
+        texts: SharedTexts,
+        rules: FrameRules,
+        *,
+        is_serial: bool = False,
+        standard_strings: bool = True,
+    ) -> None:
+        super().__init__(limits, texts, rules, is_serial=is_serial, standard_strings=standard_strings)
+        #: The client is gone.
+        self.is_abandoned = False
+        #: The upstream stream cannot be brought to an end in order.
+        self.is_broken = False
+
+    def receive_from_upstream(self, data: bytes) -> None:
+        """Take the next bytes from upstream. Raises UpstreamViolation: no reply can be trusted any more."""
+        super().receive_from_upstream(data)
+        if self.is_abandoned:
+            self._roll_back()
+
+    def take_client_output(self) -> bytes:
+        """What is to be written to the client now."""
+        if self.is_abandoned:
+            self.to_client.clear()
+        return self._joined(self.to_client)
+
+    def take_upstream_output(self) -> bytes:
+        """What is to be written to the upstream now."""
+        return self._joined(self.to_upstream)
+
+    def _joined(self, parts: list[bytes]) -> bytes:
+        if len(parts) == 1:
+            return parts.pop()
+        joined = b"".join(parts)
+        parts.clear()
+        return joined
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether upstream owes replies, or will, for what the client has sent."""
+        return bool(self.outstanding) or self._backlog is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client can be disconnected without cutting through anything."""
+        return self.status == hot.IDLE and not self.is_busy and not self.is_open and not self.is_skipping
+
+    def end_idle_exchange(self) -> None:
+        """Let go of that server; what the client prepared is replayed when it goes on."""
+        self.sync_unseen()
+
+    # A client that is gone.
+
+    def abandon(self) -> None:
+        """The client is gone: undo upstream what it left unfinished, so that the pooler keeps its server."""
+        self.is_abandoned = True
+        self._backlog = None
+        self.backlog_size = 0
+        if self._frontend.is_inside_passed:
+            self.is_broken = True
+            return
+        if self.outstanding.may_copy_in() and not self.has_ended_copy:
+            self.to_upstream.append(hot.message(_COPY_FAIL, b"the client is gone\0"))
+        if self.is_open:
+            # Its Sync alone would commit what it had no time to.
+            self.raise_error(b"")
+            self.sync_unseen()
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        if not self.outstanding and not self.is_open and self.status != hot.IDLE:
+            self.send_query(hot.query(b"ROLLBACK"), QUERY)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether upstream, after `abandon`, has nothing left to do for this client."""
+        return not self.outstanding and self.status == hot.IDLE
+
+
+__all__ = ["Limits", "PlainSession", "Session", "SharedTexts", "frontend_rules"]

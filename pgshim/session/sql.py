@@ -1,0 +1,167 @@
+"""What a text of SQL does, as far as its tokens show: the statements in it, their kinds, and what it may do.
+
+`verdict` is the front door. Its answers are cached, so a text seen before costs one look-up. Every doubt is
+settled on the careful side: what cannot be scanned may end a transaction, and what is not known to be
+harmless is not pure.
+"""
+
+from dataclasses import dataclass
+
+from pgshim.session.builtins import has_no_effect
+from pgshim.session.kinds import Kind as Kind
+from pgshim.session.kinds import classify, kind_of_first_word, split
+from pgshim.session.tokens import lexemes, outline
+
+LONG_TEXT = 16 * 1024
+"""Bytes. A longer text is only skimmed: its statements and kinds are known, but it is never called pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a text: `text[start:end]`, without the semicolon and what surrounds it."""
+
+    kind: Kind
+    start: int
+    end: int
+    # Of DEALLOCATE: the name as the server knows it (unquoted, folded, truncated), or None for ALL.
+    name: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All that is known about a text."""
+
+    kind: Kind
+    statements: tuple[Statement, ...]
+    # One statement whose result columns PostgreSQL holds against those of its first use (0A000).
+    has_result_check: bool
+    # One query that provably has no effect: it may be run again, or its result be thrown away.
+    is_pure: bool
+    # It may end a transaction, or begin one: it must not overtake an Execute whose result is not verified.
+    may_end_transaction: bool
+    # The server may answer with CopyInResponse.
+    may_copy_in: bool
+    # A DEALLOCATE, DISCARD ALL or DISCARD PLANS is in it.
+    deallocates: bool
+
+
+_QUERIES = frozenset({Kind.SELECT, Kind.DML})
+_DEALLOCATING = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL, Kind.DISCARD_PLANS})
+_TRANSACTION_CONTROL = frozenset(
+    {
+        Kind.UNKNOWN,
+        Kind.BEGIN,
+        Kind.COMMIT,
+        Kind.ROLLBACK,
+        Kind.SAVEPOINT,
+        Kind.RELEASE,
+        Kind.ROLLBACK_TO,
+        Kind.PREPARE_TRANSACTION,
+        Kind.COMMIT_PREPARED,
+        Kind.ROLLBACK_PREPARED,
+        Kind.CALL,
+        Kind.DO,
+    }
+)
+
+
+def _read(text: bytes, conforming: bool) -> tuple[list[Statement], bool]:
+    """The statements of a text, and whether it provably has no effect."""
+    scanned = lexemes(text, conforming)
+    parts = None if scanned is None else split(scanned)
+    if parts is None:
+        return [Statement(Kind.UNKNOWN, 0, len(text))], False
+    statements = []
+    for part in parts:
+        kind, name = classify(text, part)
+        statements.append(Statement(kind, part[0][2], part[-1][3], name))
+    is_query = len(parts) == 1 and statements[0].kind is Kind.SELECT
+    return statements, is_query and has_no_effect(parts[0])
+
+
+def _skim(text: bytes, conforming: bool) -> tuple[list[Statement], bool]:
+    """The same of a long text, whose every token would cost too much: nothing is proved of it."""
+    parts = outline(text, conforming)
+    if parts is None:
+        return [Statement(Kind.UNKNOWN, 0, len(text))], False
+    statements = []
+    for word, start, end in parts:
+        if word == b"create" and len(parts) > 1:
+            return _read(text, conforming)  # semicolons may be in it
+        kind = kind_of_first_word(word)
+        if kind is not None:
+            statements.append(Statement(kind, start, end))
+            continue
+        for part in _read(text[start:end], conforming)[0]:
+            statements.append(Statement(part.kind, start + part.start, start + part.end, part.name))
+    return statements, False
+
+
+def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
+    """The verdict on a text, worked out anew."""
+    read = _read if len(text) <= LONG_TEXT else _skim
+    statements, is_pure = read(text, standard_conforming_strings)
+    kinds = {statement.kind for statement in statements}
+    only = Kind.MULTIPLE if len(statements) > 1 else statements[0].kind if statements else Kind.EMPTY
+    return Verdict(
+        kind=only,
+        statements=tuple(statements),
+        has_result_check=only in _QUERIES,
+        is_pure=is_pure,
+        may_end_transaction=only is Kind.MULTIPLE or only in _TRANSACTION_CONTROL,
+        may_copy_in=Kind.COPY_FROM_STDIN in kinds or (only is Kind.UNKNOWN and b"copy" in text.lower()),
+        deallocates=not kinds.isdisjoint(_DEALLOCATING),
+    )
+
+
+class VerdictCache:
+    """Verdicts on the texts seen last, bounded in number and in bytes of text; the oldest goes first."""
+
+    __slots__ = ("_conforming", "_verdicts", "max_bytes", "max_text_size", "max_texts", "size")
+
+    def __init__(
+        self,
+        standard_conforming_strings: bool,
+        *,
+        max_texts: int = 8192,
+        max_bytes: int = 8 * 1024 * 1024,
+        max_text_size: int = 64 * 1024,
+    ) -> None:
+        self._conforming = standard_conforming_strings
+        self._verdicts: dict[bytes, Verdict] = {}
+        self.max_texts = max_texts
+        self.max_bytes = max_bytes
+        # Longer texts are judged each time: seldom seen twice, they would push out those that are.
+        self.max_text_size = max_text_size
+        # Bytes of the texts held.
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def __contains__(self, text: bytes) -> bool:
+        return text in self._verdicts
+
+    def verdict(self, text: bytes) -> Verdict:
+        """The verdict on a text: one look-up when it was seen before."""
+        found = self._verdicts.get(text)
+        if found is not None:
+            return found
+        made = judge(text, self._conforming)
+        if len(text) <= self.max_text_size:
+            self._verdicts[text] = made
+            self.size += len(text)
+            while self.size > self.max_bytes or len(self._verdicts) > self.max_texts:
+                oldest = next(iter(self._verdicts))
+                del self._verdicts[oldest]
+                self.size -= len(oldest)
+        return made
+
+
+_CONFORMING = VerdictCache(True)
+_ESCAPING = VerdictCache(False, max_texts=1024, max_bytes=1024 * 1024)
+
+
+def verdict(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
+    """The verdict on a text as a server with this setting reads it; all connections share the cache."""
+    return (_CONFORMING if standard_conforming_strings else _ESCAPING).verdict(text)

@@ -1,0 +1,186 @@
+"""The prepared statements of a client, and the texts that all clients share.
+
+A statement's name follows the server's answers: it exists once its ParseComplete has come, and is gone once its Close
+(or DEALLOCATE) has been answered. Until then the `Change` is pending; messages of the same batch may count on it
+(if it fails, the server skips them too), those of a later batch have to wait until it is settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from weakref import WeakValueDictionary
+
+from pgshim.protocol import hot
+from pgshim.session.sql import Kind, Verdict, verdict
+
+#: PostgreSQL keeps statement and portal names in tables with keys of NAMEDATALEN bytes: what lies beyond is ignored.
+NAME_SIZE = 63
+
+#: Stands on a pooled server for a statement that must not run there: no effect, no row, refused in a failed block.
+SUBSTITUTE = hot.parse_unnamed(b"SELECT LIMIT 0\0\0\0")
+
+_SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
+
+
+class Text:
+    """A statement's text with its declared parameter types: one object for all connections that use it."""
+
+    __slots__ = ("__weakref__", "_pinned", "_shapes", "parse", "upstream_parse", "verdict")
+
+    def __init__(self, sql: bytes, parse: bytes, *, standard_strings: bool) -> None:
+        #: The client's Parse, of the unnamed statement.
+        self.parse = parse
+        self.verdict: Verdict = verdict(sql, standard_strings)
+        #: The Parse that goes up.
+        self.upstream_parse = SUBSTITUTE if self.is_substituted else parse
+        self._pinned: dict[bytes, bytes] = {}
+        self._shapes: dict[bytes, Shape] = {}
+
+    @property
+    def is_substituted(self) -> bool:
+        """Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL)."""
+        return self.verdict.kind in _SUBSTITUTED
+
+    @property
+    def sql(self) -> bytes:
+        """The text."""
+        return self.parse[6 : self.parse.index(b"\0", 6)]
+
+    def pinned(self, oids: bytes) -> bytes:
+        """The Parse with the parameter types that the server has found (OIDs of four bytes each)."""
+        if not oids or self.is_substituted:
+            return self.upstream_parse
+        found = self._pinned.get(oids)
+        if found is None:
+            found = hot.parse_unnamed(self.sql + b"\0" + hot.parameter_types(oids))
+            found = self.parse if found == self.parse else found
+            self._pinned[oids] = found
+        return found
+
+    def shape(self, columns: int, key: bytes) -> Shape:
+        """The result shape that a RowDescription of it shows."""
+        found = self._shapes.get(key)
+        if found is None:
+            found = self._shapes[key] = Shape(columns, key)
+        return found
+
+
+class Shape:
+    """What a client was told a statement returns: names, type OIDs and typmods of the columns."""
+
+    __slots__ = ("columns", "key")
+
+    def __init__(self, columns: int, key: bytes) -> None:
+        self.columns = columns
+        self.key = key
+
+
+class SharedTexts:
+    """All texts in use, each once."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self) -> None:
+        self._texts: WeakValueDictionary[tuple[bytes, bool], Text] = WeakValueDictionary()
+
+    def get(self, sql: bytes, tail: bytes, *, standard_strings: bool) -> Text:
+        """The Text for a Parse; `tail` is what follows its name."""
+        parse = hot.parse_unnamed(tail)
+        text = self._texts.get((parse, standard_strings))
+        if text is None:
+            text = Text(sql, parse, standard_strings=standard_strings)
+            self._texts[(text.parse, standard_strings)] = text
+        return text
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+class Statement:
+    """What one client's one Parse has made."""
+
+    __slots__ = ("replay", "text", "told")
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        #: The Parse that brings it to another server.
+        self.replay = text.upstream_parse
+        #: What Describe has told the client that it returns; None before, and where it returns nothing.
+        self.told: Shape | None = None
+
+    def pin(self, oids: bytes) -> None:
+        """The client knows its parameters by these types from now on."""
+        self.replay = self.text.pinned(oids)
+
+
+class Change:
+    """What one message makes of the statements once it is answered.
+
+    names -- name -> the statement that it then means (None: none)
+    batch -- the number of the batch that the message is in
+    """
+
+    __slots__ = ("batch", "names")
+
+    def __init__(self, names: dict[bytes, Statement | None], batch: int) -> None:
+        self.names = names
+        self.batch = batch
+
+
+class Unsettled:
+    """Nothing can be said about a name until earlier replies have come."""
+
+
+UNSETTLED = Unsettled()
+
+
+class Statements:
+    """The statements of one connection, the unnamed one (the empty name) included."""
+
+    __slots__ = ("_pending", "_settled", "size")
+
+    def __init__(self) -> None:
+        #: What the server's answers have established.
+        self._settled: dict[bytes, Statement] = {}
+        #: name -> the newest Change of it that has not been answered yet.
+        self._pending: dict[bytes, Change] = {}
+        #: Bytes of text of the settled statements.
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._settled)
+
+    def find(self, name: bytes, batch: int) -> Statement | None | Unsettled:
+        """The statement of that name as a message of that batch will find it."""
+        if self._pending:
+            change = self._pending.get(name)
+            if change is not None:
+                return change.names[name] if change.batch == batch else UNSETTLED
+        return self._settled.get(name)
+
+    def names(self) -> set[bytes]:
+        """All names that exist or may come to exist, without the unnamed one."""
+        return (self._settled.keys() | self._pending.keys()) - {b""}
+
+    def announce(self, change: Change) -> None:
+        """The message that makes this change is on its way."""
+        for name in change.names:
+            self._pending[name] = change
+
+    def settle(self, change: Change) -> None:
+        """The message that makes this change has been answered."""
+        for name, statement in change.names.items():
+            if self._pending.get(name) is change:
+                del self._pending[name]
+            before = self._settled.pop(name, None)
+            if before is not None:
+                self.size -= len(before.text.parse)
+            if statement is not None:
+                self._settled[name] = statement
+                self.size += len(statement.text.parse)
+
+    def forget_pending(self, changes: Iterable[Change]) -> None:
+        """An error has dropped messages: only these changes are still to come."""
+        self._pending.clear()
+        for change in changes:
+            self.announce(change)

@@ -1,0 +1,61 @@
+"""PostgreSQL is the oracle: the same bytes to it directly and through pgshim and PgBouncer bring the same messages."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from pgshim.demo.processes import Endpoint
+from tests.integration.conftest import Stack
+from tests.oracle.scripts import SCRIPTS
+from tests.oracle.wire import collect, encode_burst, expected_readies, show
+
+QUIET = 0.015
+
+
+@contextmanager
+def raw_connection(endpoint: Endpoint) -> Iterator[socket.socket]:
+    """A socket that a driver has logged in, and nobody else reads."""
+    with psycopg.connect(endpoint.url, autocommit=True) as login:
+        wire = socket.socket(fileno=login.pgconn.socket)
+        try:
+            wire.setblocking(True)
+            yield wire
+        finally:
+            wire.setblocking(False)
+            wire.detach()
+
+
+def converse(endpoint: Endpoint, script: list[str], chunk: int) -> list[str]:
+    """What a server answers to a script, sent in chunks of so many bytes."""
+    shown: list[str] = []
+    with raw_connection(endpoint) as wire:
+        for burst in script:
+            data = encode_burst(burst.removeprefix("!"))
+            for at in range(0, len(data), chunk):
+                wire.sendall(data[at : at + chunk])
+            answer = collect(wire, expected_readies(burst.removeprefix("!")), QUIET, 0.3)
+            if not burst.startswith("!"):
+                shown += [f"> {burst}", *show(answer)]
+    return shown
+
+
+def without_wording(lines: list[str]) -> list[str]:
+    """Without what may be worded differently: the statement's name in one error, a refusal that 18 words anew."""
+    lines = [line.partition(", but prepared statement ")[0] for line in lines]
+    return [line.replace("be executed within a pipeline", "run inside a transaction block") for line in lines]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("chunk", [1 << 20, 3])
+def test_the_client_sees_what_a_server_of_its_own_would_show(plain_stack: Stack, name: str, chunk: int) -> None:
+    expected = converse(plain_stack.direct(), SCRIPTS[name], 1 << 20)
+    assert without_wording(converse(plain_stack.endpoint(), SCRIPTS[name], chunk)) == without_wording(expected)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_same_on_the_newest_server(stack_18: Stack, name: str) -> None:
+    expected = converse(stack_18.direct(), SCRIPTS[name], 1 << 20)
+    assert without_wording(converse(stack_18.endpoint(), SCRIPTS[name], 1 << 20)) == without_wording(expected)
