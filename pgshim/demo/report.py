@@ -26,7 +26,7 @@ def show(straight: Leg, through: Leg) -> None:
         table.add_row(_error_label(name, legs), *(_bad(counts[name]) for counts in by_class))
     table.add_section()
     table.add_row("round trips to the pooler", *(str(leg.count.queries) for leg in legs))
-    table.add_row("round trips per query", *(f"{leg.round_trips_per_query:.2f}" for leg in legs))
+    table.add_row("round trips per right answer", *(f"{leg.round_trips_per_answer:.2f}" for leg in legs))
     console.print(table)
     console.print(_in_words(straight, through))
 
@@ -48,8 +48,8 @@ def _in_words(straight: Leg, through: Leg) -> str:
             f"{first} Through pgshim {through.failed} failed and {through.wrong} were wrong: that is a bug."
         )
     return (
-        f"{first} Through pgshim all {through.right} were right, in {through.round_trips_per_query:.2f} "
-        "round trips per query. Program and settings were the same: only the port in the URL differed."
+        f"{first} Through pgshim all {through.right} were right, in {through.round_trips_per_answer:.2f} "
+        "round trips each. Program and settings were the same: only the port in the URL differed."
     )
 
 

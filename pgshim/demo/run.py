@@ -28,7 +28,6 @@ class Leg:
 
     title: str
     count: Count = field(default_factory=Count)
-    queries: int = 0
     right: int = 0
     wrong: int = 0
     # "Class: message" -> how often.
@@ -43,8 +42,9 @@ class Leg:
         return self.right > 0 and not self.wrong and not self.failed
 
     @property
-    def round_trips_per_query(self) -> float:
-        return self.count.queries / max(self.queries, 1)
+    def round_trips_per_answer(self) -> float:
+        """What a right answer cost, the round trips of those that were wrong or failed included."""
+        return self.count.queries / max(self.right, 1)
 
 
 def run_demo(keep: bool = False) -> int:
@@ -129,7 +129,6 @@ def _add_tally(leg: Leg, process: subprocess.Popen[str], seconds: float) -> None
         leg.errors[f"Crash: {(errors.splitlines() or ['without a word'])[-1]}"] += 1
         return
     tally = json.loads(output)
-    leg.queries += tally["queries"]
     leg.right += tally["right"]
     leg.wrong += tally["wrong"]
     leg.errors.update(tally["errors"])

@@ -147,9 +147,13 @@ class BackendGate(FrontendGate):
         self.outstanding.popleft()
         if head.change is not None:
             self.statements.settle(head.change)
-        if head.may_copy_in:
-            self.is_copying_in = self.has_ended_copy = False
-            self.outstanding.drop_swallowed_syncs(has_failed=False)
+        if self.is_copying_in:
+            self._end_copy(has_failed=False)
+
+    def _end_copy(self, *, has_failed: bool) -> None:
+        """The server has left COPY-in mode."""
+        self.is_copying_in = self.has_ended_copy = False
+        self.outstanding.drop_swallowed_syncs(has_failed=has_failed)
 
     def _on_ready(self, head: Owed | None, message: bytes) -> bytes | None:
         """ReadyForQuery: the end of a Query, a FunctionCall, or all up to a Sync."""
@@ -157,7 +161,8 @@ class BackendGate(FrontendGate):
         if head is None or not head.has_ready or status not in hot.READY:
             raise UpstreamViolation("the upstream sent a ReadyForQuery out of order")
         self.outstanding.popleft()
-        self.is_copying_in = self.has_ended_copy = False
+        if self.is_copying_in:
+            self._end_copy(has_failed=False)
         self.status = status
         if head.change is not None:
             self.statements.settle(head.change)
@@ -176,20 +181,20 @@ class BackendGate(FrontendGate):
         if head is None or is_fatal:
             self.has_said_fatal |= is_fatal
             return None if missing else with_hint(message)
-        self.is_copying_in = False
+        if self.is_copying_in:
+            self._end_copy(has_failed=True)
         if head.failure is not None:
             replacement: bytes | None = shapes.error_of_failing(head.failure, message)
         elif head.watch is not None and head.has_ready:
             replacement = head.watch(_ERROR, message)
         else:
-            replacement = head.error
+            # What pgshim sent to fail must fail by its syntax; a cancel, say, is the client's to see.
+            replacement = head.error if not head.error or b"\0C42601\0" in message else None
         if head.has_ready:
             if head.may_copy_in:
                 self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
             return replacement
         self._fail_unnamed(head)
-        if head.may_copy_in:
-            self.outstanding.drop_swallowed_syncs(has_failed=True)
         self.drop_to_sync()
         return replacement
 

@@ -6,6 +6,8 @@ A message that has to wait for replies is held back, with all that comes behind 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 from pgshim.errors import ProtocolViolation
 from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Framer, FrameRules
@@ -15,7 +17,13 @@ from pgshim.session.features.prepared import BIND_HOLD
 from pgshim.session.statements import SharedTexts
 
 _RUN = 1
-_TERMINATE, _COPY_DONE, _COPY_FAIL = b"Xcf"
+
+#: (type code, buffer, start, end, missing), or of a run (_RUN, buffer, start, end, lead).
+_Held = tuple[int, bytes, int, int, int]
+
+_TERMINATE, _COPY_DONE, _COPY_FAIL, _SYNC, _FLUSH = b"XcfSH"
+#: What may open an exchange with the server that only a Sync ends.
+_OPENING = frozenset(b"PBDE")
 _NEVER_HELD = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
 
 
@@ -40,9 +48,8 @@ class FrontendGate(Conversation):
     ) -> None:
         super().__init__(limits, texts, standard_strings=standard_strings)
         self._frontend = Framer(rules)
-        #: What the client sent and what has to wait: (type code, buffer, start, end, missing),
-        #: or a run: (_RUN, buffer, start, end, lead).
-        self._backlog: deque[tuple[int, bytes, int, int, int]] | None = None
+        #: What the client sent and what has to wait.
+        self._backlog: deque[_Held] | None = None
         #: Bytes in the backlog.
         self.backlog_size = 0
         #: Whether the CopyData that the client is in the middle of goes up.
@@ -66,7 +73,9 @@ class FrontendGate(Conversation):
         for index, (type_code, start, stop, missing) in enumerate(frames):
             if start > pos:
                 self._take_run(buffer, pos, start, 0 if pos else self._frontend.lead)
-            if not self._handle(type_code, buffer, start, stop, missing):
+            if (self.outstanding and self._must_wait(type_code, islice(frames, index, None))) or not self._handle(
+                type_code, buffer, start, stop, missing
+            ):
                 self.flush()
                 self._hold_back(buffer, start, end, frames[index:])
                 return
@@ -74,10 +83,21 @@ class FrontendGate(Conversation):
         if end > pos:
             self._take_run(buffer, pos, end, 0 if pos else self._frontend.lead)
 
+    def _must_wait(self, type_code: int, following: Iterable[_Held | Frame]) -> bool:
+        """Whether a message has to wait, whatever it says, for a ReadyForQuery that is owed.
+
+        following -- it, and what came behind it
+        """
+        if type_code in _NEVER_HELD or self.is_copying_in:
+            return False
+        if not self.is_serial and (self.is_open or type_code not in _OPENING):
+            return False
+        if not self.outstanding.owes_ready():
+            return False
+        return self.is_serial or not _is_whole_batch(message[0] for message in following)
+
     def _handle(self, type_code: int, buffer: bytes, start: int, stop: int, missing: int) -> bool:
         """Deal with one message; False when it has to wait."""
-        if self.is_serial and type_code not in _NEVER_HELD and not self.is_copying_in and self.outstanding.owes_ready():
-            return False
         handler = HANDLERS.get(type_code)
         if self.is_terminated:
             raise ProtocolViolation("message after Terminate")
@@ -127,7 +147,7 @@ class FrontendGate(Conversation):
             type_code, buffer, start, stop, missing = backlog[0]
             if type_code == _RUN:
                 self._take_run(buffer, start, stop, missing)
-            elif not self._handle(type_code, buffer, start, stop, missing):
+            elif self._must_wait(type_code, backlog) or not self._handle(type_code, buffer, start, stop, missing):
                 self.flush()
                 return
             backlog.popleft()
@@ -138,3 +158,12 @@ class FrontendGate(Conversation):
     def _check_stream(self) -> None:
         if self._frontend.failure is not None and self._backlog is None:
             raise self._frontend.failure
+
+
+def _is_whole_batch(type_codes: Iterable[int]) -> bool:
+    """Whether a batch can go up in one piece.
+
+    A pooler that gives its server away at a ReadyForQuery may have passed on the beginning of the next batch by then:
+    PgBouncer before 1.21 sends the rest of it to another server. It goes by the Syncs it has seen, and a Flush is none.
+    """
+    return next((type_code for type_code in type_codes if type_code in (_SYNC, _FLUSH)), 0) == _SYNC

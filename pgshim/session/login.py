@@ -25,7 +25,7 @@ _MESSAGE_LIMIT = 65_535
 
 _AUTHENTICATION, _BACKEND_KEY, _PARAMETER_STATUS, _READY, _ERROR, _NOTICE, _NEGOTIATE = b"RKSZENv"
 _PASSWORD, _TERMINATE = b"pX"
-_AUTHENTICATION_OK, _AUTHENTICATION_SASL = 0, 10
+_AUTHENTICATION_OK, _AUTHENTICATION_SASL, _AUTHENTICATION_SASL_FINAL = 0, 10, 12
 
 #: Multi-byte encodings that only clients have, whose second bytes may look like a quote or a backslash.
 _UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFTJIS2004", b"BIG5", b"GBK", b"GB18030", b"UHC", b"JOHAB"})
@@ -41,6 +41,7 @@ class Login:
     __slots__ = (
         "_from_client",
         "_from_upstream",
+        "_is_asked",
         "_is_authenticated",
         "_to_client",
         "_to_upstream",
@@ -60,6 +61,8 @@ class Login:
         self._from_upstream = bytearray()
         self._to_client: list[bytes] = []
         self._to_upstream: list[bytes] = []
+        #: Upstream waits for an answer of the client's.
+        self._is_asked = False
         self._is_authenticated = False
         #: The body of BackendKeyData: what a CancelRequest will name.
         self.backend_key: bytes | None = None
@@ -85,16 +88,24 @@ class Login:
     def receive_from_client(self, data: bytes) -> None:
         """Take the next bytes from the client. Raises ProtocolViolation."""
         self._from_client += data
-        while not self._is_authenticated and not self.is_terminated:
-            message = _next_message(self._from_client)
+        self._pass_answers()
+
+    def _pass_answers(self) -> None:
+        """Pass on what belongs to the authentication; other messages may come early where none is asked for."""
+        stream = self._from_client
+        while stream and not self._is_authenticated and not self.is_terminated:
+            if stream[0] not in (_PASSWORD, _TERMINATE):
+                if self._is_asked:
+                    raise ProtocolViolation(f"expected an authentication response, got message type {stream[0]}")
+                return
+            message = _next_message(stream)
             if message is None:
                 return
             if message[0] == _TERMINATE:
                 self.is_terminated = True
-            elif message[0] == _PASSWORD:
-                self._to_upstream.append(message)
             else:
-                raise ProtocolViolation(f"expected an authentication response, got message type {message[0]}")
+                self._is_asked = False
+                self._to_upstream.append(message)
 
     # The upstream's direction.
 
@@ -133,11 +144,10 @@ class Login:
         if len(message) < 9:
             raise UpstreamViolation("the upstream sent an authentication request without a code")
         code = _INT32.unpack_from(message, 5)[0]
-        if code == _AUTHENTICATION_OK:
-            self._is_authenticated = True
-        elif code == _AUTHENTICATION_SASL:
-            return _without_channel_binding(message)
-        return message
+        self._is_authenticated = code == _AUTHENTICATION_OK
+        self._is_asked = code not in (_AUTHENTICATION_OK, _AUTHENTICATION_SASL_FINAL)
+        self._pass_answers()
+        return _without_channel_binding(message) if code == _AUTHENTICATION_SASL else message
 
     # What the connection asks.
 

@@ -204,7 +204,8 @@ class Outstanding(deque[Owed]):
         if not markers:
             return
         last = markers[0] if has_failed else markers[-1]
-        kept = [owed for index, owed in enumerate(self) if index > last or owed.kind not in (Kind.SYNC, Kind.COPY_DATA)]
+        swallowed = (Kind.SYNC, Kind.LOCAL_SYNC, Kind.COPY_DATA)
+        kept = [owed for index, owed in enumerate(self) if index > last or owed.kind not in swallowed]
         self.clear()
         self.extend(kept)
 

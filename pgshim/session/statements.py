@@ -17,7 +17,7 @@ from pgshim.session.sql import Kind, Verdict, verdict
 NAME_SIZE = 63
 
 #: Stands on a pooled server for a statement that must not run there: no effect, no row, refused in a failed block.
-SUBSTITUTE = hot.parse_unnamed(b"SELECT LIMIT 0\0\0\0")
+_SUBSTITUTE = b"SELECT LIMIT 0\0"
 
 _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 
@@ -32,7 +32,9 @@ class Text:
         self.parse = parse
         self.verdict: Verdict = verdict(sql, standard_strings)
         #: The Parse that goes up.
-        self.upstream_parse = SUBSTITUTE if self.is_substituted else parse
+        self.upstream_parse = parse
+        if self.is_substituted:
+            self.upstream_parse = hot.parse_unnamed(_SUBSTITUTE + parse[7 + len(sql) :])
         self._pinned: dict[bytes, bytes] = {}
         self._shapes: dict[bytes, Shape] = {}
 

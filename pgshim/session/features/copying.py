@@ -15,9 +15,11 @@ def takes_copy_data(s: Conversation) -> bool:
     """Whether copy data from the client may be meant for the server."""
     if s.is_skipping or not s.outstanding.may_copy_in():
         return False
-    if s.outstanding[-1].kind is Kind.SYNC:
+    last = s.outstanding[-1].kind
+    if last in (Kind.SYNC, Kind.LOCAL_SYNC):
         # In COPY-in mode the server has read, and ignored, that Sync by the time it reads this.
         s.outstanding.append(COPY_DATA)
+    if last is Kind.SYNC:
         s.is_open = True
         s.is_plain = s.is_pure = False
     return True
@@ -28,5 +30,6 @@ def on_copy_end(s: Conversation, buffer: bytes, start: int, end: int, missing: i
     s.passes_rest = takes_copy_data(s)
     if s.passes_rest:
         s.has_ended_copy = True
+        s.is_unflushed = s.is_open
         s.to_upstream.append(buffer[start:end])
     return True

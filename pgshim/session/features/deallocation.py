@@ -154,7 +154,8 @@ class _Substitution:
             return hot.command_complete(_tag(substituted[0])) if substituted else None
         if type_code == _ERROR:
             self._keep_only_done()
-            return substituted[1] if substituted else None
+            is_own = substituted is not None and b"\0C22012\0" in message
+            return substituted[1] if substituted and is_own else None
         if substituted and type_code in (_ROW_DESCRIPTION, _RUN):
             return b""
         return None
@@ -162,8 +163,9 @@ class _Substitution:
     def _keep_only_done(self) -> None:
         """The statements from the failed one on have not been executed: their names stay."""
         s = self._conversation
-        for index, (piece, _) in self._pieces.items():
-            if index >= self._index:
-                for name in [piece.name[:NAME_SIZE]] if piece.name is not None else s.statements.names():
-                    self._change.names.pop(name, None)
+        done = [piece.name for index, (piece, _) in self._pieces.items() if index < self._index]
+        if None not in done:
+            ended = {name[:NAME_SIZE] for name in done if name is not None} | {b""}
+            for name in self._change.names.keys() - ended:
+                del self._change.names[name]
         s.statements.forget_pending(s.outstanding.changes())

@@ -86,7 +86,7 @@ def _drop_unnamed(s: Conversation) -> Change | None:
 
 
 def _replace_error(error: bytes, type_code: int, message: bytes) -> bytes | None:
-    return error if type_code == _ERROR else None
+    return error if type_code == _ERROR and b"\0C42601\0" in message else None
 
 
 def on_function_call(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:

@@ -68,8 +68,9 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     s.is_plain = False
     s.passes_rest = True
     is_small = end - start + missing <= BIND_HOLD and not missing
-    if s.slot is not statement and shapes.replay_for_bind(s, statement) and is_small:
-        s.send(_expanded(portal, statement, buffer[offset:end]), BIND)
+    is_verified = s.slot is not statement and shapes.replay_for_bind(s, statement)
+    if is_small and (is_verified or statement.text.is_substituted):
+        s.send(_with_result_formats(portal, statement, buffer[offset:end]), BIND)
     elif not name:
         s.send(buffer[start:end], BIND)
     else:
@@ -80,13 +81,16 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     return True
 
 
-def _expanded(portal: bytes, statement: Statement, rest: bytes) -> bytes:
+def _with_result_formats(portal: bytes, statement: Statement, rest: bytes) -> bytes:
     """A Bind with one result-format code for each column that the client was told.
 
-    The server then refuses another number of columns before it runs anything.
+    The server then refuses another number of columns before it runs anything. For what pgshim carries out itself
+    there are none: of a statement that returns nothing a server ignores them.
     """
-    if statement.told is not None and not statement.text.verdict.is_pure:
-        with suppress(MalformedMessage):  # The server says what is wrong with it.
+    with suppress(MalformedMessage):  # The server says what is wrong with it.
+        if statement.text.is_substituted:
+            rest = rest[: hot.check_bind(rest, 0, len(rest))] + b"\0\0"
+        elif statement.told is not None and not statement.text.verdict.is_pure:
             rest = hot.expand_result_formats(rest, statement.told.columns)
     return hot.bind_unnamed(portal, len(rest)) + rest
 

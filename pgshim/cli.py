@@ -1,0 +1,212 @@
+"""The command line: click options -> `Settings`. The only module, with the demo's, that knows click.
+
+What runs is imported only when it is due, so that `--help` and a bad option cost nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from pgshim import __version__
+from pgshim.errors import ConfigurationError
+from pgshim.settings import (
+    DEFAULT_PORT,
+    LOG_LEVELS,
+    TLS_MODES,
+    Address,
+    Settings,
+    check,
+    default_upstream_tls,
+    parse_duration,
+    parse_listen,
+    parse_size,
+    parse_upstream,
+)
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
+    """A value that one of `pgshim.settings`' parsers reads."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ConfigurationError as error:
+            self.fail(error.message, param, ctx)
+
+
+_SIZE, _DURATION = _Parsed("size", parse_size), _Parsed("duration", parse_duration)
+_LISTEN, _UPSTREAM = _Parsed("address", parse_listen), _Parsed("address", parse_upstream)
+_FILE = click.Path(dir_okay=False)
+
+
+class _Option(click.Option):
+    """An option that stands under a heading in --help."""
+
+    def __init__(self, *args: Any, heading: str, **attributes: Any) -> None:
+        super().__init__(*args, **{"show_default": attributes.get("default") != "", "show_envvar": True, **attributes})
+        self.heading = heading
+
+
+class _Command(click.Group):
+    """Writes the options under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(getattr(parameter, "heading", "Other"), []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        self.format_commands(ctx, formatter)
+
+
+def _option(heading: str, *names: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(*names, cls=_Option, heading=heading, **attributes)
+
+
+_CLIENTS, _UP, _LIMITS, _RUN = "Clients", "Upstream", "Times and limits", "Running and logging"
+
+_OPTIONS = [
+    _option(_CLIENTS, "--listen", type=_LISTEN, multiple=True, default=(str(DEFAULT_PORT),), metavar="ADDRESS",
+            help="PORT (127.0.0.1 and ::1), HOST:PORT, [IPv6]:PORT, or unix:/path; a directory means the socket in it"
+            f" that libpq looks for with port {DEFAULT_PORT}, or with the port in unix:/dir:PORT. Repeatable."),
+    _option(_CLIENTS, "--tls-cert", type=_FILE, default="", metavar="FILE",
+            help="Certificate chain (PEM); offer TLS to clients. Read again on SIGHUP."),
+    _option(_CLIENTS, "--tls-key", type=_FILE, default="", metavar="FILE", help="Its key (PEM, unencrypted)."),
+    _option(_CLIENTS, "--tls-self-signed", is_flag=True,
+            help="Offer TLS with a certificate made at start, so that URLs with sslmode=require work unchanged."),
+    _option(_CLIENTS, "--allow-plaintext", is_flag=True, help="Listen beyond loopback without TLS."),
+    _option(_UP, "--upstream", type=_UPSTREAM, metavar="ADDRESS", show_default="none: required",
+            help="The pooler: HOST:PORT, [IPv6]:PORT, /socket/dir:PORT, or the path of a Unix socket."),
+    _option(_UP, "--upstream-tls", type=click.Choice(TLS_MODES), default=None,
+            show_default="verify-full with --upstream-ca, require for known public poolers, else prefer",
+            help="As libpq's sslmode."),
+    _option(_UP, "--upstream-ca", type=_FILE, default="", metavar="FILE",
+            help="The CA that signed the upstream's certificate (PEM), or 'system' for this machine's roots."),
+    _option(_UP, "--upstream-cert", type=_FILE, default="", metavar="FILE", help="Client certificate (PEM)."),
+    _option(_UP, "--upstream-key", type=_FILE, default="", metavar="FILE", help="Its key (PEM, unencrypted)."),
+    _option(_UP, "--upstream-mode", type=click.Choice(["transaction", "session"]), default="transaction",
+            help="transaction: make a transaction pooler safe; session: change nothing."),
+    _option(_UP, "--pipeline", type=click.Choice(["auto", "serial", "through"]), default="auto",
+            help="serial: one batch at a time towards the upstream; through: as the client sends them; auto: serial if"
+            " it is Supavisor, by its host (*.supabase.com, *.supabase.co) or by the application_name it reports."),
+    _option(_UP, "--require-upstream", is_flag=True,
+            help="Exit with code 1 if the upstream cannot be reached at start."),
+    _option(_LIMITS, "--connect-timeout", type=_DURATION, default="10s", metavar="TIME",
+            help="Connecting to one address of the upstream, TLS included."),
+    _option(_LIMITS, "--login-timeout", type=_DURATION, default="60s", metavar="TIME",
+            help="From accept to the end of a client's login; 0: none."),
+    _option(_LIMITS, "--idle-timeout", type=_DURATION, default="0", metavar="TIME",
+            help="Disconnect clients that are idle, outside a transaction, for longer; 0: never."),
+    _option(_LIMITS, "--drain-timeout", type=_DURATION, default="30s", metavar="TIME",
+            help="On SIGTERM or SIGINT, how long transactions have to end."),
+    _option(_LIMITS, "--max-connections", type=click.IntRange(min=1), default=10_000, metavar="N",
+            help="Client connections; fewer if the limit of open files says so."),
+    _option(_LIMITS, "--max-message", type=_SIZE, default="16MiB", metavar="SIZE",
+            help="The largest message of those that are held whole: Query and Parse."),
+    _option(_LIMITS, "--max-statements", type=click.IntRange(min=1), default=10_000, metavar="N",
+            help="Prepared statements per connection."),
+    _option(_LIMITS, "--max-statement-bytes", type=_SIZE, default="64MiB", metavar="SIZE",
+            help="Their texts per connection."),
+    _option(_RUN, "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
+            help="The event loop; auto: uvloop if it is installed."),
+    _option(_RUN, "--log-level", type=click.Choice(LOG_LEVELS), default="info", help="The least that is logged."),
+    _option(_RUN, "--log-format", type=click.Choice(["text", "json"]), default="text", help="To stderr."),
+]  # fmt: skip
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(
+    cls=_Command,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Every option can be given in the environment instead, several addresses separated by spaces.",
+)
+@_with_options
+@click.version_option(__version__, message="pgshim %(version)s")
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> None:
+    """Make a PostgreSQL transaction pooler safe for every driver.
+
+    pgshim --listen 6432 --upstream pooler:6543
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.exit(_run(options))
+
+
+@command.command()
+@click.option("--keep", is_flag=True, help="Stay up, and print the two URLs to play with.")
+@click.pass_context
+def demo(ctx: click.Context, keep: bool) -> None:
+    """Show on a throw-away PostgreSQL and pooler what goes wrong without pgshim."""
+    from pgshim.demo.run import run_demo
+
+    ctx.exit(run_demo(keep))
+
+
+def settings_from(options: dict[str, Any]) -> Settings:
+    """The settings that the options give. Raises ConfigurationError for those that do not go together."""
+    upstream: Address | None = options["upstream"]
+    if upstream is None:
+        raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
+    values = {name: options[name] for name in Settings.__dataclass_fields__}
+    # The same address twice, as with a bare PORT beside 127.0.0.1:PORT, is one.
+    values["listen"] = tuple(dict.fromkeys(address for group in options["listen"] for address in group))
+    if not options["upstream_tls"]:
+        values["upstream_tls"] = default_upstream_tls(upstream, bool(options["upstream_ca"]))
+    settings = Settings(**values)
+    check(settings)
+    return settings
+
+
+def _run(options: dict[str, Any]) -> int:
+    settings = settings_from(options)
+    from pgshim.proxy import log
+    from pgshim.proxy.listen import ListenError
+    from pgshim.proxy.run import run
+
+    log.configure(options["log_level"], options["log_format"])
+    try:
+        return run(settings, options["loop"])
+    except ListenError as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        # Between the start and the moment the signals are ours.
+        return 130
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"pgshim: {sentence}", err=True)
+
+
+def main() -> NoReturn:
+    """The console script: exit code 2 for a bad option, 1 when pgshim cannot run."""
+    try:
+        code = command.main(standalone_mode=False, auto_envvar_prefix="PGSHIM")
+    except click.ClickException as error:
+        _say(error.format_message())
+        code = error.exit_code
+    except ConfigurationError as error:
+        _say(error.message)
+        code = 2
+    except click.Abort:
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,93 @@
+"""CancelRequests: which connection one names, and whether it may pass.
+
+The key that a client has is the upstream's own, so the packet passes as it came. It passes only while that client has a
+reply coming: a late one would hit whoever has the pooled server by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from struct import Struct
+from typing import TYPE_CHECKING, cast
+
+from pgshim.errors import UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from pgshim.proxy.connection import Connection
+    from pgshim.proxy.upstream import Endpoint, Upstream
+
+logger = logging.getLogger("pgshim.cancel")
+
+_HEADER = Struct("!II")
+CANCEL_REQUEST_CODE = 80877102
+
+#: Seconds that the upstream has to close the connection on which a CancelRequest was sent.
+_PATIENCE = 10.0
+
+
+class Canceller:
+    """Knows the connections by their keys, and sends CancelRequests."""
+
+    __slots__ = ("_connections", "_upstream")
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._connections: dict[bytes, Connection] = {}
+
+    def register(self, connection: Connection) -> None:
+        """The connection has got its BackendKeyData."""
+        if connection.key is not None:
+            self._connections[connection.key] = connection
+
+    def forget(self, connection: Connection) -> None:
+        """The connection has ended."""
+        if connection.key is not None and self._connections.get(connection.key) is connection:
+            del self._connections[connection.key]
+
+    async def relay(self, key: bytes, client: asyncio.Transport) -> None:
+        """Forward a client's CancelRequest if it may pass; its own connection is closed when the upstream's is.
+
+        asyncpg waits for that, and counts on the cancel having been dealt with by then.
+        """
+        connection = self._connections.get(key)
+        if connection is None or not connection.is_busy:
+            logger.debug("CancelRequest dropped: %s", "nothing to cancel" if connection else "unknown key")
+        else:
+            logger.debug("CancelRequest", extra={"connection": connection.number})
+            await self.send(key, connection.endpoint, connection)
+        client.close()
+
+    async def send(self, key: bytes, endpoint: Endpoint | None, connection: Connection | None = None) -> None:
+        """Send a CancelRequest to where the connection is, and wait for EOF.
+
+        PgBouncer 1.18 aborts when a canceller closes first. With a `connection`: only if it still has a reply coming.
+        """
+        try:
+            transport, _ = await self._upstream.connect(_UntilEof, endpoint)
+        except UpstreamUnreachable as error:
+            logger.warning("CancelRequest not sent: %s", error.message)
+            return
+        try:
+            if connection is not None and not connection.is_busy:
+                return
+            transport.write(_HEADER.pack(8 + len(key), CANCEL_REQUEST_CODE) + key)
+            async with asyncio.timeout(_PATIENCE):
+                await cast(_UntilEof, transport.get_protocol()).is_over
+        except TimeoutError:
+            logger.warning("CancelRequest: the upstream did not close the connection")
+        finally:
+            transport.close()
+
+
+class _UntilEof(asyncio.Protocol):
+    """Waits for the upstream to close."""
+
+    __slots__ = ("is_over",)
+
+    def __init__(self) -> None:
+        self.is_over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.is_over.done():
+            self.is_over.set_result(None)

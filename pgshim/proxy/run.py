@@ -1,0 +1,147 @@
+"""Runs pgshim: the loop, the signals, the lines that are logged at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pgshim.errors import ConfigurationError, UpstreamUnreachable
+from pgshim.proxy.server import Server
+from pgshim.proxy.sockets import raise_descriptor_limit
+from pgshim.settings import Settings
+
+logger = logging.getLogger("pgshim.server")
+
+
+def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The event loop of --loop: auto is uvloop where it is installed. Raises ConfigurationError."""
+    if choice != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if choice == "uvloop":
+                raise ConfigurationError(
+                    "--loop uvloop needs the package uvloop, which is not installed; pip install 'pgshim[uvloop]'"
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    if sys.platform == "win32":
+        # The proactor loop cannot tell when a socket is readable without reading from it.
+        return asyncio.SelectorEventLoop
+    return asyncio.new_event_loop
+
+
+def run(settings: Settings, loop: str) -> int:
+    """Run until a signal ends it; returns the exit code. Raises ConfigurationError, ListenError."""
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        return runner.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    server = Server(settings, raise_descriptor_limit())
+    if settings.require_upstream and not await _probe(server):
+        return 1
+    server.start()
+    _log_start(server)
+    ending = _Ending(server)
+    ending.install()
+    if not settings.require_upstream:
+        server.spawn(_probe_only(server))
+    await ending.wait()
+    logger.info("stopped")
+    return 0
+
+
+async def _probe(server: Server) -> bool:
+    try:
+        await server.upstream.probe()
+    except UpstreamUnreachable as error:
+        logger.warning("%s. %s", error.message, error.hint)
+        return False
+    return True
+
+
+async def _probe_only(server: Server) -> None:
+    await _probe(server)
+
+
+def _log_start(server: Server) -> None:
+    """What listens where, what upstream, which TLS both ways, which mode."""
+    settings = server.settings
+    down = "plaintext"
+    if settings.has_tls:
+        down = "TLS, self-signed" if settings.tls_self_signed else "TLS"
+    for listener in server.listeners:
+        logger.info("listening on %s (%s)", listener.address, "plaintext" if listener.address.is_unix else down)
+    up = {"disable": "unencrypted", "prefer": "TLS prefer: certificate not verified, unencrypted if there is no TLS",
+          "require": "TLS require: certificate not verified"}.get(
+        settings.upstream_tls, f"TLS {settings.upstream_tls}"
+    )  # fmt: skip
+    if settings.upstream.is_unix:
+        up = "Unix socket"
+    pipeline = "serial" if settings.is_serial(None) else settings.pipeline
+    logger.info("upstream %s (%s), %s mode, pipeline %s", settings.upstream, up, settings.upstream_mode, pipeline)
+
+
+class _Ending:
+    """What signals do: SIGTERM and the first SIGINT drain, the second SIGINT stops, SIGHUP reads certificates."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._is_draining = False
+        self._drain: asyncio.Task[None] | None = None
+        self._over = asyncio.get_running_loop().create_future()
+
+    def install(self) -> None:
+        """Have the signals come here."""
+        handlers = {"SIGTERM": self._on_terminate, "SIGINT": self._on_interrupt, "SIGHUP": self._on_hangup}
+        loop = asyncio.get_running_loop()
+        for name, handler in handlers.items():
+            number = getattr(signal, name, None)
+            if number is None:
+                continue
+            try:
+                loop.add_signal_handler(number, handler)
+            except NotImplementedError:
+                # Windows: Python's own handler, which runs in the main thread between two bytecodes.
+                signal.signal(number, lambda *_, handler=handler: loop.call_soon_threadsafe(handler))
+
+    async def wait(self) -> None:
+        """Until pgshim is to exit."""
+        await self._over
+
+    def _on_terminate(self) -> None:
+        if not self._is_draining:
+            self._is_draining = True
+            timeout = self._server.settings.drain_timeout
+            logger.info("stopping: transactions have %g s to end", timeout)
+            self._drain = self._start(self._server.drain())
+
+    def _on_interrupt(self) -> None:
+        if not self._is_draining:
+            self._on_terminate()
+        elif self._drain is not None:
+            logger.info("stopping at once")
+            self._drain.cancel()
+            self._drain = None
+            self._start(self._server.stop())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        async def to_the_end() -> None:
+            await work
+            if not self._over.done():
+                self._over.set_result(None)
+
+        return self._server.spawn(to_the_end())
+
+    def _on_hangup(self) -> None:
+        try:
+            self._server.contexts.reload()
+        except ConfigurationError as error:
+            logger.error("certificates not changed: %s", error.message)
+        else:
+            logger.info("certificates read again")

@@ -1,0 +1,199 @@
+"""Making a connection to the upstream: resolve, connect, SSLRequest, TLS.
+
+All of it happens on the bare socket; a transport exists only once the connection is ready for its first packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any
+
+from pgshim.errors import UpstreamUnreachable
+from pgshim.protocol import hot
+from pgshim.proxy.sockets import tune
+from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
+from pgshim.settings import Address, Settings
+
+logger = logging.getLogger("pgshim.upstream")
+
+SSL_REQUEST = Struct("!II").pack(8, 80877103)
+
+#: The longest ErrorResponse in answer to an SSLRequest that is read.
+_LONGEST_REFUSAL = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One resolved address of the upstream."""
+
+    family: int
+    sockaddr: Any
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.family not in (socket.AF_INET, socket.AF_INET6):
+            return True
+        return ipaddress.ip_address(self.sockaddr[0].partition("%")[0]).is_loopback
+
+
+class Upstream:
+    """The upstream that all connections of a process share."""
+
+    __slots__ = ("_contexts", "_has_spoken_tls", "_has_warned", "_settings", "address")
+
+    def __init__(self, settings: Settings, contexts: Contexts) -> None:
+        self._settings = settings
+        self._contexts = contexts
+        self.address: Address = settings.upstream
+        #: "A host that spoke TLS once is never spoken to in clear by this process."
+        self._has_spoken_tls = False
+        self._has_warned = False
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint | None = None
+    ) -> tuple[asyncio.Transport, Endpoint]:
+        """Connect, to `endpoint` if one is given, else to the first address of the name that answers.
+
+        The protocol's `connection_made` is called when the connection is ready for its first packet. Each address has
+        --connect-timeout. Raises UpstreamUnreachable.
+        """
+        failures = []
+        for candidate in [endpoint] if endpoint else await self._resolve():
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout or None):
+                    return await self._connect_to(candidate, factory), candidate
+            except OSError as error:
+                failures.append(error)
+        raise self._unreachable(failures[0])
+
+    async def probe(self) -> None:
+        """Make a connection and close it; raises UpstreamUnreachable."""
+        transport, _ = await self.connect(asyncio.Protocol)
+        transport.close()
+
+    async def _resolve(self) -> list[Endpoint]:
+        """All addresses of the upstream's name, in the resolver's order; asked anew for each connection."""
+        address = self.address
+        if address.is_unix:
+            return [Endpoint(socket.AF_UNIX, address.path)]
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout or None):
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    address.host, address.port, type=socket.SOCK_STREAM
+                )
+        except TimeoutError as error:
+            raise self._unreachable(error) from error
+        except OSError as error:
+            raise UpstreamUnreachable(
+                f'could not resolve the upstream\'s name "{address.host}": {_text(error)}',
+                hint="Check --upstream, and that this machine can resolve the name.",
+            ) from error
+        return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+    async def _connect_to(self, endpoint: Endpoint, factory: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            tune(sock)
+            await loop.sock_connect(sock, endpoint.sockaddr)
+            context = self._contexts.upstream_side
+            if context is None or not await self._has_tls(loop, sock, endpoint):
+                transport, _ = await loop.create_connection(factory, sock=sock)
+            else:
+                transport, _ = await loop.create_connection(
+                    factory,
+                    sock=sock,
+                    ssl=context,
+                    server_hostname=self.address.host,
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+                )
+            self._warn(endpoint, context is not None and transport.get_extra_info("ssl_object") is not None)
+        except BaseException:
+            sock.close()
+            raise
+        return transport
+
+    async def _has_tls(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, endpoint: Endpoint) -> bool:
+        """Ask for TLS: the SSLRequest alone in one write, one byte in answer."""
+        await loop.sock_sendall(sock, SSL_REQUEST)
+        answer = await loop.sock_recv(sock, 4096)
+        if answer == b"S":
+            self._has_spoken_tls = True
+            return True
+        if not answer:
+            raise ConnectionResetError("it closed the connection when asked for TLS")
+        if answer[:1] == b"E":
+            raise await self._refusal(loop, sock, answer)
+        if answer != b"N":
+            # Whoever can put bytes between the S and the handshake could have them taken for the server's
+            # (CVE-2021-23222).
+            raise UpstreamUnreachable(
+                f"the upstream {self.address} sent unencrypted bytes behind its answer to the request for TLS",
+                hint="Either it does not speak the PostgreSQL protocol, or somebody tampers with the connection.",
+            )
+        if self._settings.upstream_tls != "prefer":
+            raise UpstreamUnreachable(
+                f"the upstream {self.address} does not offer TLS",
+                hint="pgshim is to insist on it (--upstream-tls); if the way there is safe, use --upstream-tls=prefer.",
+            )
+        if self._has_spoken_tls:
+            raise UpstreamUnreachable(
+                f"the upstream {self.address} offered TLS before and does not now",
+                hint="Somebody may tamper with the connection; if TLS was turned off there on purpose, restart pgshim.",
+            )
+        return False
+
+    async def _refusal(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, answer: bytes
+    ) -> UpstreamUnreachable:
+        """The error for an ErrorResponse in answer to the SSLRequest; what it says is not told where TLS is due."""
+        while len(answer) < _LONGEST_REFUSAL and (more := await loop.sock_recv(sock, _LONGEST_REFUSAL)):
+            answer += more
+        text = ""
+        if self._settings.upstream_tls == "prefer":
+            text = hot.read_fields(answer, 0, len(answer)).get(ord("M"), b"").decode("utf-8", "replace")
+        return UpstreamUnreachable(
+            f"the upstream {self.address} refused the connection{': ' + text if text else ' when asked for TLS'}",
+            hint="Its own log says why.",
+        )
+
+    def _warn(self, endpoint: Endpoint, is_encrypted: bool) -> None:
+        """Once in a process: what anybody on the way to the upstream can do."""
+        if self._has_warned or endpoint.is_loopback or self._settings.upstream_tls in ("verify-ca", "verify-full"):
+            return
+        self._has_warned = True
+        if is_encrypted:
+            logger.warning("upstream %s: certificate not verified; give --upstream-ca FILE (or 'system')", self.address)
+        else:
+            logger.warning("upstream %s: unencrypted; passwords and data can be read on the way", self.address)
+
+    def _unreachable(self, error: OSError) -> UpstreamUnreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = f"its certificate is not accepted: {error.verify_message}"
+            hint = "Check --upstream-ca; --upstream-tls=verify-ca leaves the host name out of it."
+        elif isinstance(error, ssl.SSLError):
+            reason, hint = f"TLS failed: {_text(error)}", "Check --upstream-tls, --upstream-cert and --upstream-key."
+        elif isinstance(error, TimeoutError):
+            reason, hint = "no answer in time", "Check that it runs and can be reached; --connect-timeout is the limit."
+        else:
+            reason, hint = _text(error), "Check that it runs and listens there, and --upstream."
+        return UpstreamUnreachable(f"could not connect to the upstream {self.address}: {reason}", hint=hint)
+
+
+def _text(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).replace("_", " ").lower()
+    if error.errno is not None and error.errno > 0 and not isinstance(error, socket.gaierror):
+        # asyncio puts the address into `strerror`.
+        return os.strerror(error.errno).lower()
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,259 @@
+"""What the command line hands down: `Settings`, `Address`, and how their values are written.
+
+The parsers take what a user typed and raise ConfigurationError with one sentence that names the value and the fix; the
+option's name is put in front by whoever knows it. Nothing here touches a socket.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+import stat
+from dataclasses import dataclass
+
+from pgshim.errors import ConfigurationError
+
+DEFAULT_PORT = 6432
+
+#: Hosts that are known to offer TLS to everybody: the default there is `require`, so that nobody between us and them
+#: can talk us out of it.
+PUBLIC_POOLERS = (
+    ".supabase.com",
+    ".supabase.co",
+    ".neon.tech",
+    ".rds.amazonaws.com",
+    ".postgres.database.azure.com",
+    ".aivencloud.com",
+    ".cockroachlabs.cloud",
+    ".ondigitalocean.com",
+    ".postgresbridge.com",
+    ".timescale.com",
+    ".psdb.cloud",
+    ".prisma.io",
+    ".render.com",
+)
+
+#: Hosts behind which Supavisor answers: `--pipeline=auto` is serial there.
+SUPAVISOR_HOSTS = (".supabase.com", ".supabase.co")
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address, or a Unix socket when `path` is set."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    #: Of a pair for one port: the address family may be missing on this machine.
+    is_optional: bool = False
+
+    @property
+    def is_unix(self) -> bool:
+        return bool(self.path)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nothing sent there leaves the machine."""
+        return self.is_unix or is_loopback_host(self.host)
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All options of the command line; sizes in bytes, times in seconds, 0 where it means "no limit"."""
+
+    upstream: Address
+    listen: tuple[Address, ...]
+    upstream_tls: str = "prefer"
+    upstream_ca: str = ""
+    upstream_cert: str = ""
+    upstream_key: str = ""
+    upstream_mode: str = "transaction"
+    pipeline: str = "auto"
+    require_upstream: bool = False
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_self_signed: bool = False
+    allow_plaintext: bool = False
+    connect_timeout: float = 10.0
+    login_timeout: float = 60.0
+    idle_timeout: float = 0.0
+    drain_timeout: float = 30.0
+    max_connections: int = 10_000
+    max_message: int = 16 * 1024 * 1024
+    max_statements: int = 10_000
+    max_statement_bytes: int = 64 * 1024 * 1024
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether clients are offered TLS."""
+        return bool(self.tls_cert) or self.tls_self_signed
+
+    def is_serial(self, application_name: bytes | None) -> bool:
+        """Whether upstream is to have one Query or Sync outstanding at a time.
+
+        `auto` goes by the upstream's host name, and by the application_name that it reported at login: Supavisor, which
+        loses replies to pipelined batches, reports its own name in transaction mode.
+        """
+        if self.pipeline != "auto":
+            return self.pipeline == "serial"
+        return is_under(self.upstream.host, SUPAVISOR_HOSTS) or application_name == b"Supavisor"
+
+
+def is_under(host: str, domains: tuple[str, ...]) -> bool:
+    """Whether a host name lies in one of the domains (each written with its leading dot)."""
+    return host.lower().rstrip(".").endswith(domains)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether this is a loopback address, or the name that RFC 6761 reserves for it."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def default_upstream_tls(upstream: Address, has_ca: bool) -> str:
+    """The TLS mode when none was asked for."""
+    if upstream.is_unix:
+        return "disable"
+    if has_ca:
+        return "verify-full"
+    return "require" if is_under(upstream.host, PUBLIC_POOLERS) else "prefer"
+
+
+def parse_listen(text: str) -> tuple[Address, ...]:
+    """PORT (both loopback addresses), HOST:PORT, [IPv6]:PORT, unix:/path or /path.
+
+    A directory means the socket in it that libpq looks for: /dir or /dir:PORT is /dir/.s.PGSQL.PORT.
+    """
+    if (path := _unix_path(text)) is not None:
+        return (Address(path=_socket_in(path, DEFAULT_PORT)),)
+    how = "write PORT, HOST:PORT, [IPv6]:PORT or unix:/path"
+    if text.isascii() and text.isdigit():
+        port = _port(text, text, how)
+        return Address("127.0.0.1", port), Address("::1", port, is_optional=True)
+    return (_tcp(text, how),)
+
+
+def parse_upstream(text: str) -> Address:
+    """HOST:PORT, [IPv6]:PORT, /socket/dir:PORT, or the path of a Unix socket."""
+    how = "write HOST:PORT, [IPv6]:PORT or /socket/dir:PORT"
+    if "://" in text:
+        # The URL may hold a password: it is not repeated.
+        raise ConfigurationError(f"a URL is not taken; {how}; user and database stay in the app's own URL")
+    if (path := _unix_path(text)) is not None:
+        if re.search(r":\d+$", path) is None and _is_directory(path):
+            path = path.rstrip("/")
+            raise ConfigurationError(f"'{text}' is a directory and has no port; write {path}:{DEFAULT_PORT}")
+        return Address(path=_socket_in(path, DEFAULT_PORT))
+    if text.count(":") > 1 and not text.startswith("["):
+        raise ConfigurationError(
+            f"'{text}' is not clear; write an IPv6 address in brackets, as in [::1]:{DEFAULT_PORT}"
+        )
+    if re.search(r":\d+$", text) is None:
+        name = text.rstrip(":") or "HOST"
+        raise ConfigurationError(f"'{text}' has no port; write {name}:{DEFAULT_PORT}, or whatever the port is")
+    return _tcp(text, how)
+
+
+def _unix_path(text: str) -> str | None:
+    if text.startswith("unix:"):
+        return os.path.abspath(text[5:])
+    return text if text.startswith("/") else None
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return path.endswith("/")
+
+
+def _socket_in(path: str, port: int) -> str:
+    directory, _, digits = path.rpartition(":")
+    if directory and digits.isdigit():
+        return os.path.join(directory, f".s.PGSQL.{int(digits)}")
+    return os.path.join(path, f".s.PGSQL.{port}") if _is_directory(path) else path
+
+
+def _tcp(text: str, how: str) -> Address:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s/\[\]]+)):(\d+)", text)
+    if match is None:
+        raise ConfigurationError(f"'{text}' is not an address; {how}")
+    return Address(match[1] or match[2], _port(match[3], text, how))
+
+
+def _port(digits: str, text: str, how: str) -> int:
+    if int(digits) > 65535:
+        raise ConfigurationError(f"'{text}' has a port over 65535; {how}")
+    return int(digits)
+
+
+_SIZE_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "kb": 1 << 10, "k": 1 << 10, "mib": 1 << 20, "mb": 1 << 20, "m": 1 << 20}
+_SIZE_UNITS |= {"gib": 1 << 30, "gb": 1 << 30, "g": 1 << 30}
+_TIME_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes: 1048576, 1024KiB, 1MiB. As in PostgreSQL's own settings, kB and MB are multiples of 1024."""
+    match = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _SIZE_UNITS:
+        raise ConfigurationError(f"'{text}' is not a size; write bytes, or a number with KiB, MiB or GiB, as in 16MiB")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def parse_duration(text: str) -> float:
+    """A time in seconds: 30, 30s, 500ms, 5min, 1h."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _TIME_UNITS:
+        raise ConfigurationError(f"'{text}' is not a duration; write seconds, or ms, s, min or h behind it, as in 30s")
+    return float(match[1]) * _TIME_UNITS[match[2]]
+
+
+def check(settings: Settings) -> None:
+    """Raise ConfigurationError for options that do not go together."""
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        given, missing = ("--tls-cert", "--tls-key") if settings.tls_cert else ("--tls-key", "--tls-cert")
+        raise ConfigurationError(f"{given} needs {missing} as well; give both, or --tls-self-signed")
+    if settings.tls_cert and settings.tls_self_signed:
+        raise ConfigurationError("--tls-self-signed and --tls-cert exclude each other; give one of them")
+    if bool(settings.upstream_cert) != bool(settings.upstream_key):
+        given, missing = "--upstream-cert", "--upstream-key"
+        if not settings.upstream_cert:
+            given, missing = missing, given
+        raise ConfigurationError(f"{given} needs {missing} as well; give both")
+    _check_upstream_tls(settings)
+    if settings.has_tls or settings.allow_plaintext:
+        return
+    for address in settings.listen:
+        if not address.is_loopback:
+            raise ConfigurationError(
+                f"--listen {address} is not loopback and would be served without TLS;"
+                " give --tls-cert and --tls-key, --tls-self-signed, or --allow-plaintext"
+            )
+
+
+def _check_upstream_tls(settings: Settings) -> None:
+    mode = settings.upstream_tls
+    if settings.upstream.is_unix and mode not in ("disable", "prefer"):
+        raise ConfigurationError(
+            f"--upstream-tls {mode} cannot be had on the Unix socket {settings.upstream.path}; leave it out"
+        )
+    if mode in ("verify-ca", "verify-full") and not settings.upstream_ca:
+        raise ConfigurationError(
+            f"--upstream-tls {mode} needs --upstream-ca; give the CA's file, or 'system' for the machine's own roots"
+        )
+    for option, path in (("--upstream-ca", settings.upstream_ca), ("--upstream-cert", settings.upstream_cert)):
+        if path and mode == "disable":
+            raise ConfigurationError(f"{option} {path} has no use with TLS off; give --upstream-tls verify-full")
+    if settings.upstream_ca and mode in ("prefer", "require"):
+        raise ConfigurationError(
+            f"--upstream-tls {mode} does not verify, so --upstream-ca {settings.upstream_ca} has no use;"
+            " give --upstream-tls verify-full"
+        )
