@@ -136,7 +136,7 @@ class Framer:
                 if length <= self._rules.holds[type_code]:
                     return self._hold(data, pos, 1 + length, frames)
                 if size - pos < HEAD_SIZE:
-                    return self._hold(data, pos, HEAD_SIZE, frames)
+                    return self._hold(data, pos, min(HEAD_SIZE, 1 + length), frames)
                 frames.append((type_code, pos, size, following - size))
                 self._owed = following - size
                 self.is_continuing = True

@@ -109,7 +109,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that will send nothing more still gets the replies it is owed; TLS knows no half-close."""
         client = self.flow.client
-        if not self.is_busy or client is None or client.get_extra_info("ssl_object") is not None:
+        is_answering = self._session is not None and self._session.is_answering
+        if not is_answering or client is None or client.get_extra_info("ssl_object") is not None:
             return False
         self._is_half_closed = self._has_attention = True
         return True
@@ -227,7 +228,7 @@ class Connection(asyncio.Protocol):
         self._adjust_reading()
         if self._is_draining and session.is_idle:
             self.fail(farewells.shutting_down())
-        elif (self._is_half_closed or session.is_terminated) and not session.is_busy:
+        elif (self._is_half_closed or session.is_terminated) and not session.is_answering:
             self._end()
 
     def _adjust_reading(self) -> None:

@@ -10,7 +10,7 @@ from pgshim.errors import MalformedMessage, UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
 from pgshim.session.conversation import Limits
-from pgshim.session.features import shapes
+from pgshim.session.features import copying, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
 from pgshim.session.outstanding import COMPLETES, FAKE, FORWARD, QUERY, SKIP, WATCH, Kind, Owed
@@ -19,8 +19,9 @@ from pgshim.session.statements import SharedTexts
 _DATA_ROW = ord("D")
 _READY, _ERROR, _NOTICE, _NOTIFICATION, _PARAMETER_STATUS, _COPY_IN_RESPONSE = b"ZENASG"
 
-#: Backend messages other than rows are small; one that is larger than this passes as it comes.
-_HOLD = 256 * 1024
+#: Backend messages other than rows are small, the largest that is read being a ParameterDescription of 65,535 types;
+#: one that is larger than this passes as it comes.
+_HOLD = 272 * 1024
 _RULES = FrameRules(passed=b"Dd", wanted=b"123ACEGHINRSTVWZKcnstv", hold=_HOLD)
 
 
@@ -63,6 +64,7 @@ class BackendGate(FrontendGate):
             head = queue[0] if queue else None
             if head is not None and head.action == FORWARD and head.replies[type_code]:
                 replacement = None
+                self._passes_backend_rest = True
                 if head.replies[type_code] == COMPLETES:
                     queue.popleft()
             else:
@@ -131,10 +133,13 @@ class BackendGate(FrontendGate):
 
     def _on_copy_in(self, head: Owed) -> bytes | None:
         """CopyInResponse."""
+        if self.is_copying_in:
+            self.has_ended_copy = False  # The Query's next COPY.
         self.is_copying_in = True
         if not head.may_copy_in:
-            assert head.watch is None, "a substituted statement starts no COPY"
-            self.outstanding[0] = Owed(head.kind, WATCH, change=head.change, may_copy_in=True, failure=head.failure)
+            self.outstanding[0] = Owed(
+                head.kind, WATCH, change=head.change, watch=head.watch, may_copy_in=True, failure=head.failure
+            )
         return b"" if head.failure is not None else None
 
     def _pass(self, head: Owed, type_code: int, message: bytes) -> bytes | None:
@@ -149,6 +154,9 @@ class BackendGate(FrontendGate):
             self.statements.settle(head.change)
         if self.is_copying_in:
             self._end_copy(has_failed=False)
+        self.has_ended_copy = False
+        if head.is_copy_query and self.is_open:
+            self.end_query()
 
     def _end_copy(self, *, has_failed: bool) -> None:
         """The server has left COPY-in mode."""
@@ -163,6 +171,7 @@ class BackendGate(FrontendGate):
         self.outstanding.popleft()
         if self.is_copying_in:
             self._end_copy(has_failed=False)
+        self.has_ended_copy = False
         self.status = status
         if head.change is not None:
             self.statements.settle(head.change)
@@ -177,14 +186,14 @@ class BackendGate(FrontendGate):
 
     def _on_error(self, head: Owed | None, message: bytes, missing: int) -> bytes | None:
         """ErrorResponse: fails the head of the queue; for an extended-query message also all up to the next Sync."""
-        is_fatal = b"\0VFATAL\0" in message or b"\0VPANIC\0" in message or b"SFATAL\0" in message
+        is_fatal = message.startswith(b"SFATAL\0", 5) or b"\0VFATAL\0" in message or b"\0VPANIC\0" in message
         if head is None or is_fatal:
             self.has_said_fatal |= is_fatal
             return None if missing else with_hint(message)
         if self.is_copying_in:
             self._end_copy(has_failed=True)
         if head.failure is not None:
-            replacement: bytes | None = shapes.error_of_failing(head.failure, message)
+            replacement: bytes | None = shapes.error_of_failing(head, head.failure, message)
         elif head.watch is not None and head.has_ready:
             replacement = head.watch(_ERROR, message)
         else:
@@ -193,6 +202,9 @@ class BackendGate(FrontendGate):
         if head.has_ready:
             if head.may_copy_in:
                 self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
+            return replacement
+        if self.outstanding.has_copy_query():
+            copying.fail_copy_query(self)
             return replacement
         self._fail_unnamed(head)
         self.drop_to_sync()

@@ -139,10 +139,9 @@ class Conversation:
         self.send(statement.replay, PARSE_SKIPPED)
         self.slot = statement
 
-    def answer(self, message: bytes, change: Change | None = None) -> None:
+    def answer(self, message: bytes, change: Change) -> None:
         """Answer the client without upstream, in the message's place in the pipeline."""
-        if change is not None:
-            self.statements.announce(change)
+        self.statements.announce(change)
         self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=message, change=change))
         self.give_answers()
 
@@ -161,13 +160,20 @@ class Conversation:
 
     def sync(self) -> None:
         """End what is open upstream with the client's Sync, or answer it if nothing is."""
+        if self.is_copying_in and not self.has_ended_copy:
+            return  # "the backend ignores Flush and Sync messages received during copy-in mode"
         self.batch += 1
         self.is_skipping = False
-        if not self.is_open:
+        if not self.is_open or self.outstanding.has_copy_query():
             self.outstanding.append(LOCAL_SYNC)
             self.give_answers()
         else:
             self._send_sync(SYNC_PURE if self.is_pure else SYNC)
+
+    def end_query(self) -> None:
+        """End what is open upstream, for a Query of the client's that went up as extended-query messages."""
+        self.batch += 1
+        self._send_sync(SYNC)
 
     def sync_unseen(self) -> None:
         """End what is open upstream with a Sync of pgshim's own."""

@@ -6,13 +6,13 @@ A message that has to wait for replies is held back, with all that comes behind 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from pgshim.errors import ProtocolViolation
 from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Framer, FrameRules
 from pgshim.session.conversation import Conversation, Limits
-from pgshim.session.features import HANDLERS, copying
+from pgshim.session.features import HANDLERS, copying, pipelines
 from pgshim.session.features.prepared import BIND_HOLD
 from pgshim.session.statements import SharedTexts
 
@@ -24,7 +24,12 @@ _Held = tuple[int, bytes, int, int, int]
 _TERMINATE, _COPY_DONE, _COPY_FAIL, _SYNC, _FLUSH = b"XcfSH"
 #: What may open an exchange with the server that only a Sync ends.
 _OPENING = frozenset(b"PBDE")
-_NEVER_HELD = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
+_ENDING = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
+#: What concerns a COPY that is under way, or nothing that is.
+_NEVER_HELD = _ENDING | {_SYNC, _FLUSH}
+
+#: Replies owed to one client, above which it has to wait for some.
+_MAX_OUTSTANDING = 10_000
 
 
 def frontend_rules(max_message: int) -> FrameRules:
@@ -33,8 +38,8 @@ def frontend_rules(max_message: int) -> FrameRules:
         passed=b"d",
         wanted=b"QPBEDCHSXFcf",
         hold=max_message,
-        holds={ord("B"): BIND_HOLD, ord("F"): BIND_HOLD, ord("f"): BIND_HOLD},
-        limits=dict.fromkeys(b"EDCHSXc", SMALL_MESSAGE_LIMIT),
+        holds={ord("B"): BIND_HOLD, ord("F"): BIND_HOLD},
+        limits=dict.fromkeys(b"EDCHSXcf", SMALL_MESSAGE_LIMIT),
     )
 
 
@@ -73,7 +78,7 @@ class FrontendGate(Conversation):
         for index, (type_code, start, stop, missing) in enumerate(frames):
             if start > pos:
                 self._take_run(buffer, pos, start, 0 if pos else self._frontend.lead)
-            if (self.outstanding and self._must_wait(type_code, islice(frames, index, None))) or not self._handle(
+            if (self.outstanding and self._must_wait(type_code, _following(buffer, frames, index))) or not self._handle(
                 type_code, buffer, start, stop, missing
             ):
                 self.flush()
@@ -83,18 +88,29 @@ class FrontendGate(Conversation):
         if end > pos:
             self._take_run(buffer, pos, end, 0 if pos else self._frontend.lead)
 
-    def _must_wait(self, type_code: int, following: Iterable[_Held | Frame]) -> bool:
+    def _must_wait(self, type_code: int, following: Iterable[_Held]) -> bool:
         """Whether a message has to wait, whatever it says, for a ReadyForQuery that is owed.
 
         following -- it, and what came behind it
         """
-        if type_code in _NEVER_HELD or self.is_copying_in:
+        if self.is_copying_in and not self.has_ended_copy:
             return False
-        if not self.is_serial and (self.is_open or type_code not in _OPENING):
+        queue = self.outstanding
+        if len(queue) > _MAX_OUTSTANDING and type_code not in _ENDING:
+            return True
+        if type_code in _NEVER_HELD:
             return False
-        if not self.outstanding.owes_ready():
+        if queue.has_copy_query():
+            return True
+        if not queue.owes_ready():
             return False
-        return self.is_serial or not _is_whole_batch(message[0] for message in following)
+        if self.is_open:
+            # A Query amid a batch: its ReadyForQuery may be the end of the transaction, and of the server.
+            return queue.ends_with_query()
+        if self.is_serial or queue.may_copy():
+            # At the end of a COPY, PgBouncer before 1.21 forgets what else it owes its client.
+            return True
+        return type_code in _OPENING and pipelines.must_wait(self, following)
 
     def _handle(self, type_code: int, buffer: bytes, start: int, stop: int, missing: int) -> bool:
         """Deal with one message; False when it has to wait."""
@@ -160,10 +176,5 @@ class FrontendGate(Conversation):
             raise self._frontend.failure
 
 
-def _is_whole_batch(type_codes: Iterable[int]) -> bool:
-    """Whether a batch can go up in one piece.
-
-    A pooler that gives its server away at a ReadyForQuery may have passed on the beginning of the next batch by then:
-    PgBouncer before 1.21 sends the rest of it to another server. It goes by the Syncs it has seen, and a Flush is none.
-    """
-    return next((type_code for type_code in type_codes if type_code in (_SYNC, _FLUSH)), 0) == _SYNC
+def _following(buffer: bytes, frames: list[Frame], index: int) -> Iterator[_Held]:
+    return ((code, buffer, start, stop, missing) for code, start, stop, missing in islice(frames, index, None))

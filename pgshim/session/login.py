@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from pgshim.errors import FeatureNotSupported, ProtocolViolation, UpstreamViolation
+from pgshim.errors import FeatureNotSupported, MalformedMessage, ProtocolViolation, UpstreamViolation
 from pgshim.protocol import backend, hot
 from pgshim.protocol.startup import StartupMessage
 from pgshim.session.hints import with_hint
@@ -22,6 +22,9 @@ _PROTOCOL_3_0 = 3 << 16
 
 #: A message of the login is small; PostgreSQL's own limit for what a client sends here.
 _MESSAGE_LIMIT = 65_535
+
+#: Bytes that a client may send ahead of the end of its login.
+_EARLY_LIMIT = 256 * 1024
 
 _AUTHENTICATION, _BACKEND_KEY, _PARAMETER_STATUS, _READY, _ERROR, _NOTICE, _NEGOTIATE = b"RKSZENv"
 _PASSWORD, _TERMINATE = b"pX"
@@ -89,6 +92,8 @@ class Login:
         """Take the next bytes from the client. Raises ProtocolViolation."""
         self._from_client += data
         self._pass_answers()
+        if len(self._from_client) > _EARLY_LIMIT:
+            raise ProtocolViolation("too much was sent before the login was complete")
 
     def _pass_answers(self) -> None:
         """Pass on what belongs to the authentication; other messages may come early where none is asked for."""
@@ -125,8 +130,7 @@ class Login:
         if type_code == _AUTHENTICATION:
             return self._on_authentication(message)
         if type_code == _PARAMETER_STATUS:
-            name, value = hot.read_parameter_status(message, 0, len(message))
-            self.parameters[name] = value
+            self._note_parameter(message)
         elif type_code == _BACKEND_KEY:
             self.backend_key = message[5:]
         elif type_code == _READY:
@@ -139,6 +143,13 @@ class Login:
         elif type_code not in (_NOTICE, _NEGOTIATE):
             raise UpstreamViolation(f"the upstream sent message type {chr(type_code)!r} during login")
         return message
+
+    def _note_parameter(self, message: bytes) -> None:
+        try:
+            name, value = hot.read_parameter_status(message, 0, len(message))
+        except MalformedMessage as error:
+            raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
+        self.parameters[name] = value
 
     def _on_authentication(self, message: bytes) -> bytes:
         if len(message) < 9:

@@ -43,7 +43,7 @@ class Kind(IntEnum):
     QUERY = 6
     FUNCTION_CALL = 7
     SYNC = 8
-    #: Marks where CopyData, CopyDone or CopyFail went up behind a Sync; no reply of its own.
+    #: Marks where the first copy data went up, and where CopyDone or CopyFail did; no reply of its own.
     COPY_DATA = 9
     #: A reply of pgshim's own that takes no part in the server's pipeline.
     LOCAL = 10
@@ -99,7 +99,9 @@ class Owed:
         "failure",
         "has_ready",
         "is_pure",
+        "is_copy_query",
         "kind",
+        "may_copy",
         "may_copy_in",
         "replies",
         "watch",
@@ -114,7 +116,9 @@ class Owed:
         watch: Watch | None = None,
         error: bytes | None = None,
         answer: bytes = b"",
+        may_copy: bool = False,
         may_copy_in: bool = False,
+        is_copy_query: bool = False,
         is_pure: bool = False,
         failure: Failure | None = None,
     ) -> None:
@@ -128,8 +132,12 @@ class Owed:
         #: The ErrorResponse that the client gets instead of the server's.
         self.error = error
         self.answer = answer
+        #: Whether it may be a COPY, in or out.
+        self.may_copy = may_copy or may_copy_in
         #: Whether the server may enter COPY-in mode for it.
         self.may_copy_in = may_copy_in
+        #: EXECUTE: whether it stands for a Query of the client's.
+        self.is_copy_query = is_copy_query
         #: SYNC: whether all that was executed since the one before provably had no effect.
         self.is_pure = is_pure
         #: The batch that this belongs to has to fail, though the server does not know it yet.
@@ -160,10 +168,11 @@ PARSE_SKIPPED = Owed(Kind.PARSE, SKIP)
 BIND = Owed(Kind.BIND)
 DESCRIBE_PORTAL = Owed(Kind.DESCRIBE_PORTAL)
 EXECUTE = Owed(Kind.EXECUTE)
-EXECUTE_COPY = Owed(Kind.EXECUTE, WATCH, may_copy_in=True)
+BIND_SKIPPED = Owed(Kind.BIND, SKIP)
+EXECUTE_COPY_IN = Owed(Kind.EXECUTE, WATCH, may_copy_in=True)
+EXECUTE_COPY_OUT = Owed(Kind.EXECUTE, WATCH, may_copy=True)
 CLOSE = Owed(Kind.CLOSE)
 QUERY = Owed(Kind.QUERY)
-QUERY_COPY = Owed(Kind.QUERY, WATCH, may_copy_in=True)
 QUERY_SKIPPED = Owed(Kind.QUERY, SKIP)
 FUNCTION_CALL = Owed(Kind.FUNCTION_CALL)
 SYNC = Owed(Kind.SYNC)
@@ -197,8 +206,8 @@ class Outstanding(deque[Owed]):
     def drop_swallowed_syncs(self, *, has_failed: bool) -> None:
         """Drop the Syncs that the server read, and ignored, while the head was in COPY-in mode.
 
-        Those are the ones in front of copy data that it read too. When the COPY failed, how much it had read is not
-        known: an error in the data leaves the Syncs behind its first part in force.
+        Those are the ones in front of the end of the data (the last COPY_DATA). When the COPY failed, how much the
+        server had read is not known; an error in the data comes behind its beginning (the first COPY_DATA).
         """
         markers = [index for index, owed in enumerate(self) if owed.kind is Kind.COPY_DATA]
         if not markers:
@@ -209,9 +218,22 @@ class Outstanding(deque[Owed]):
         self.clear()
         self.extend(kept)
 
+    def may_copy(self) -> bool:
+        """Whether a COPY may be under way, or come to be, for something in the queue."""
+        return any(owed.may_copy for owed in self)
+
     def may_copy_in(self) -> bool:
         """Whether the server is, or may come to be, in COPY-in mode for something in the queue."""
         return any(owed.may_copy_in for owed in self)
+
+    def ends_with_query(self) -> bool:
+        """Whether the last thing sent is a Query or a FunctionCall."""
+        last = next((owed.kind for owed in reversed(self) if owed.kind is not Kind.LOCAL), None)
+        return last in (Kind.QUERY, Kind.FUNCTION_CALL)
+
+    def has_copy_query(self) -> bool:
+        """Whether a Query of the client's that is carried out as an Execute is not answered yet."""
+        return any(owed.is_copy_query for owed in self)
 
     def changes(self) -> Iterator[Change]:
         """The changes to the client's statements that are not settled yet, oldest first."""

@@ -68,7 +68,7 @@ class PlainSession:
             if type_code == _READY:
                 self._owed = max(0, self._owed - 1)
                 self._status = buffer[stop - 1]
-            elif type_code == _ERROR and b"VFATAL\0" in buffer[start:stop]:
+            elif type_code == _ERROR and b"\0VFATAL\0" in buffer[start:stop]:
                 self.has_said_fatal = True
         if end:
             self._to_client.append(buffer[:end])
@@ -91,6 +91,11 @@ class PlainSession:
     def is_busy(self) -> bool:
         """Whether upstream owes replies."""
         return self._owed > 0 or self._is_open
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether upstream will go on answering though the client sends nothing more."""
+        return self._owed > 0
 
     @property
     def is_idle(self) -> bool:

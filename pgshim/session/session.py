@@ -10,6 +10,7 @@ from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
 from pgshim.session.backend_gate import BackendGate
 from pgshim.session.conversation import Limits
+from pgshim.session.features import copying
 from pgshim.session.frontend_gate import frontend_rules
 from pgshim.session.outstanding import QUERY
 from pgshim.session.plain import PlainSession
@@ -67,6 +68,13 @@ class Session(BackendGate):
         return bool(self.outstanding) or self._backlog is not None
 
     @property
+    def is_answering(self) -> bool:
+        """Whether upstream will go on answering though the client sends nothing more."""
+        if self.is_copying_in and not self.has_ended_copy:
+            return False
+        return self.outstanding.owes_ready() or self._backlog is not None
+
+    @property
     def is_idle(self) -> bool:
         """Whether the client can be disconnected without cutting through anything."""
         return self.status == hot.IDLE and not self.is_busy and not self.is_open and not self.is_skipping
@@ -85,11 +93,12 @@ class Session(BackendGate):
         if self._frontend.is_inside_passed:
             self.is_broken = True
             return
-        if self.outstanding.may_copy_in() and not self.has_ended_copy:
-            self.to_upstream.append(hot.message(_COPY_FAIL, b"the client is gone\0"))
+        if not self.has_ended_copy and copying.takes_copy_data(self):
+            copying.end_copy(self, hot.message(_COPY_FAIL, b"the client is gone\0"))
         if self.is_open:
-            # Its Sync alone would commit what it had no time to.
-            self.raise_error(b"")
+            if self.outstanding or not self.is_skipping:
+                # Its Sync alone would commit what it had no time to.
+                self.raise_error(b"")
             self.sync_unseen()
         self._roll_back()
 

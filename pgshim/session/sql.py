@@ -41,11 +41,14 @@ class Verdict:
     may_end_transaction: bool
     # The server may answer with CopyInResponse.
     may_copy_in: bool
+    # A COPY is in it, in or out.
+    may_copy: bool
     # A DEALLOCATE, DISCARD ALL or DISCARD PLANS is in it.
     deallocates: bool
 
 
 _QUERIES = frozenset({Kind.SELECT, Kind.DML})
+_COPYING = frozenset({Kind.COPY, Kind.COPY_FROM_STDIN})
 _DEALLOCATING = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL, Kind.DISCARD_PLANS})
 _TRANSACTION_CONTROL = frozenset(
     {
@@ -110,6 +113,7 @@ def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
         is_pure=is_pure,
         may_end_transaction=only is Kind.MULTIPLE or only in _TRANSACTION_CONTROL,
         may_copy_in=Kind.COPY_FROM_STDIN in kinds or (only is Kind.UNKNOWN and b"copy" in text.lower()),
+        may_copy=not kinds.isdisjoint(_COPYING) or (only is Kind.UNKNOWN and b"copy" in text.lower()),
         deallocates=not kinds.isdisjoint(_DEALLOCATING),
     )
 

@@ -139,7 +139,7 @@ UNSETTLED = Unsettled()
 class Statements:
     """The statements of one connection, the unnamed one (the empty name) included."""
 
-    __slots__ = ("_pending", "_settled", "size")
+    __slots__ = ("_coming", "_coming_size", "_pending", "_settled", "_size")
 
     def __init__(self) -> None:
         #: What the server's answers have established.
@@ -147,10 +147,17 @@ class Statements:
         #: name -> the newest Change of it that has not been answered yet.
         self._pending: dict[bytes, Change] = {}
         #: Bytes of text of the settled statements.
-        self.size = 0
+        self._size = 0
+        #: How many statements are on their way, and the bytes of their text.
+        self._coming = self._coming_size = 0
 
     def __len__(self) -> int:
-        return len(self._settled)
+        return len(self._settled) + self._coming
+
+    @property
+    def size(self) -> int:
+        """Bytes of text of all statements, those on their way included."""
+        return self._size + self._coming_size
 
     def find(self, name: bytes, batch: int) -> Statement | None | Unsettled:
         """The statement of that name as a message of that batch will find it."""
@@ -160,14 +167,22 @@ class Statements:
                 return change.names[name] if change.batch == batch else UNSETTLED
         return self._settled.get(name)
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether any Change has not been answered yet."""
+        return bool(self._pending)
+
     def names(self) -> set[bytes]:
         """All names that exist or may come to exist, without the unnamed one."""
         return (self._settled.keys() | self._pending.keys()) - {b""}
 
     def announce(self, change: Change) -> None:
         """The message that makes this change is on its way."""
-        for name in change.names:
+        for name, statement in change.names.items():
             self._pending[name] = change
+            if statement is not None:
+                self._coming += 1
+                self._coming_size += len(statement.text.parse)
 
     def settle(self, change: Change) -> None:
         """The message that makes this change has been answered."""
@@ -176,13 +191,16 @@ class Statements:
                 del self._pending[name]
             before = self._settled.pop(name, None)
             if before is not None:
-                self.size -= len(before.text.parse)
+                self._size -= len(before.text.parse)
             if statement is not None:
                 self._settled[name] = statement
-                self.size += len(statement.text.parse)
+                self._size += len(statement.text.parse)
+                self._coming -= 1
+                self._coming_size -= len(statement.text.parse)
 
     def forget_pending(self, changes: Iterable[Change]) -> None:
         """An error has dropped messages: only these changes are still to come."""
         self._pending.clear()
+        self._coming = self._coming_size = 0
         for change in changes:
             self.announce(change)

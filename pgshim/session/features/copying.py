@@ -3,33 +3,89 @@
 CopyData, CopyDone and CopyFail pass while a Query or Execute that may have started a COPY FROM STDIN is unanswered, the
 server's CopyInResponse not awaited. At any other time a server ignores them, and a pooler would attach a server to the
 client for them: they are dropped.
+
+A Query that is a COPY FROM STDIN goes up as Parse, Bind and Execute, and its Sync with the end of the data. For when a
+Query fails in the middle of the data, its ReadyForQuery overtakes the data that is still on its way: a pooler has given
+the server away by then, and passes the rest of a CopyData on to a server that reads it as messages. A server whose
+Execute has failed reads and ignores all up to the Sync, which comes behind.
 """
 
 from __future__ import annotations
 
+from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.outstanding import COPY_DATA, Kind
+from pgshim.session.outstanding import (
+    BIND_SKIPPED,
+    COPY_DATA,
+    PARSE_SKIPPED,
+    WATCH,
+    Kind,
+    Owed,
+)
+from pgshim.session.statements import Change
+
+_BIND = hot.bind_unnamed(b"", 6) + bytes(6)
+_EXECUTE = hot.message(ord("E"), b"\0" + bytes(4))
 
 
 def takes_copy_data(s: Conversation) -> bool:
     """Whether copy data from the client may be meant for the server."""
-    if s.is_skipping or not s.outstanding.may_copy_in():
+    queue = s.outstanding
+    copying = next((owed for owed in queue if owed.may_copy_in), None)
+    if copying is None or s.is_skipping:
         return False
-    last = s.outstanding[-1].kind
-    if last in (Kind.SYNC, Kind.LOCAL_SYNC):
-        # In COPY-in mode the server has read, and ignored, that Sync by the time it reads this.
-        s.outstanding.append(COPY_DATA)
-    if last is Kind.SYNC:
-        s.is_open = True
-        s.is_plain = s.is_pure = False
+    if copying.kind is Kind.EXECUTE:
+        if s.has_ended_copy:
+            return False
+        if not copying.is_copy_query:
+            s.is_open = True
+            s.is_plain = s.is_pure = False
+    if COPY_DATA not in queue:
+        queue.append(COPY_DATA)
     return True
 
 
 def on_copy_end(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:
     """CopyDone, CopyFail."""
-    s.passes_rest = takes_copy_data(s)
-    if s.passes_rest:
-        s.has_ended_copy = True
-        s.is_unflushed = s.is_open
-        s.to_upstream.append(buffer[start:end])
+    if takes_copy_data(s):
+        end_copy(s, buffer[start:end])
+        if s.outstanding.has_copy_query():
+            s.end_query()
     return True
+
+
+def end_copy(s: Conversation, message: bytes) -> None:
+    """Send a CopyDone or CopyFail up."""
+    s.has_ended_copy = True
+    s.is_unflushed = s.is_open
+    s.to_upstream.append(message)
+    s.outstanding.append(COPY_DATA)
+
+
+def start_copy_query(s: Conversation, sql: bytes, change: Change | None) -> None:
+    """Carry out a Query that is a COPY FROM STDIN as an Execute; the client sees the answers to a Query."""
+    s.send(hot.parse_unnamed(sql + b"\0\0\0"), PARSE_SKIPPED)
+    s.send(_BIND, BIND_SKIPPED)
+    s.send(_EXECUTE, Owed(Kind.EXECUTE, WATCH, may_copy_in=True, is_copy_query=True, change=change))
+    s.flush()
+    s.forget_slot()
+    s.is_plain = s.is_pure = False
+
+
+def fail_copy_query(s: Conversation) -> None:
+    """An error has ended such a Query; as after any Query, what comes behind it goes on."""
+    queue = s.outstanding
+    execute = next(owed for owed in queue if owed.is_copy_query)
+    while queue.popleft() is not execute:
+        pass
+    if execute.change is not None:
+        s.statements.settle(execute.change)
+    if s.is_open:
+        local = list(queue)
+        queue.clear()
+        s.end_query()
+        queue.extend(local)
+    else:
+        queue.drop_to_sync()
+    s.forget_slot()
+    s.statements.forget_pending(queue.changes())

@@ -95,8 +95,15 @@ def on_query(s: Conversation, found: Verdict, sql: bytes) -> bool | None:
         gone[b""] = None
     change = Change(gone, s.batch)
     s.statements.announce(change)
-    substitution = _Substitution(s, pieces, change)
-    s.send_query(hot.query(_substituted(sql, pieces)), Owed(Kind.QUERY, WATCH, watch=substitution, change=change))
+    owed = Owed(
+        Kind.QUERY,
+        WATCH,
+        watch=_Substitution(s, pieces, change),
+        change=change,
+        may_copy=found.may_copy,
+        may_copy_in=found.may_copy_in,
+    )
+    s.send_query(hot.query(_substituted(sql, pieces)), owed)
     return True
 
 

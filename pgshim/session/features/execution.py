@@ -6,14 +6,14 @@ from functools import partial
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import deallocation
-from pgshim.session.features.prepared import too_large
+from pgshim.session.features import copying, deallocation
+from pgshim.session.features.prepared import must_wait, too_large
 from pgshim.session.outstanding import (
     EXECUTE,
-    EXECUTE_COPY,
+    EXECUTE_COPY_IN,
+    EXECUTE_COPY_OUT,
     FUNCTION_CALL,
     QUERY,
-    QUERY_COPY,
     WATCH,
     Kind,
     Owed,
@@ -42,7 +42,10 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         s.is_pure = False
         if found is not None and found.kind is Sql.PREPARE:
             s.has_sql_prepared = True
-    s.send(buffer[start:end], EXECUTE_COPY if found is None or found.may_copy_in else EXECUTE)
+    owed = EXECUTE
+    if found is None or found.may_copy:
+        owed = EXECUTE_COPY_IN if found is None or found.may_copy_in else EXECUTE_COPY_OUT
+    s.send(buffer[start:end], owed)
     return True
 
 
@@ -59,7 +62,7 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         return True
     sql = hot.read_query(buffer, start, end)
     found = verdict(sql, s.standard_strings)
-    if found.may_end_transaction and s.outstanding.has_unverified():
+    if must_wait(s, found):
         return False
     if found.deallocates:
         dealt_with = deallocation.on_query(s, found, sql)
@@ -68,10 +71,12 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     if any(statement.kind is Sql.PREPARE for statement in found.statements):
         s.has_sql_prepared = True
     change = _drop_unnamed(s)
-    if change is not None:
-        owed = Owed(Kind.QUERY, WATCH, change=change, may_copy_in=found.may_copy_in)
-    else:
-        owed = QUERY_COPY if found.may_copy_in else QUERY
+    if found.kind is Sql.COPY_FROM_STDIN and not s.is_open:
+        copying.start_copy_query(s, sql, change)
+        return True
+    owed = QUERY
+    if change is not None or found.may_copy:
+        owed = Owed(Kind.QUERY, WATCH, change=change, may_copy=found.may_copy, may_copy_in=found.may_copy_in)
     s.send_query(buffer[start:end], owed)
     return True
 

@@ -14,10 +14,14 @@ from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import shapes
 from pgshim.session.outstanding import BIND, CLOSE, DESCRIBE_PORTAL, PARSE_SKIPPED, WATCH, Kind, Owed
+from pgshim.session.sql import Verdict
 from pgshim.session.statements import NAME_SIZE, Change, Statement, Unsettled
 
 _STATEMENT = ord("S")
-_NO_DATA, _ROW_DESCRIPTION, _PARAMETER_DESCRIPTION = b"nTt"
+_ROW_DESCRIPTION, _PARAMETER_DESCRIPTION = b"Tt"
+
+#: Portals whose statement is remembered, for one transaction.
+_MAX_PORTALS = 10_000
 
 #: A Bind that is larger goes up as it comes; its result formats are not expanded.
 BIND_HOLD = 64 * 1024
@@ -35,6 +39,8 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     name, sql, tail = hot.read_parse(buffer, start, end)
     shown, name = name.decode("utf-8", "replace"), name[:NAME_SIZE]
     text = s.texts.get(sql, tail, standard_strings=s.standard_strings)
+    if must_wait(s, text.verdict):
+        return False
     if name:
         found = s.statements.find(name, s.batch)
         if isinstance(found, Unsettled):
@@ -65,6 +71,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     if statement is None:
         s.passes_rest = False
         return _unknown(s, name)
+    if must_wait(s, statement.text.verdict):
+        return False
     s.is_plain = False
     s.passes_rest = True
     is_small = end - start + missing <= BIND_HOLD and not missing
@@ -75,9 +83,9 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         s.send(buffer[start:end], BIND)
     else:
         s.send(hot.bind_unnamed(portal, end - offset + missing) + buffer[offset:end], BIND)
-    portal = portal[:NAME_SIZE]
-    if not portal or portal not in s.portals:
-        s.portals[portal] = statement
+    if len(s.portals) >= _MAX_PORTALS:
+        s.portals.clear()  # An Execute of a portal that is not known is taken for anything.
+    s.portals[portal[:NAME_SIZE]] = statement
     return True
 
 
@@ -128,7 +136,7 @@ def _note_description(statement: Statement, type_code: int, message: bytes) -> b
         statement.pin(hot.read_parameter_oids(message, 0, len(message)))
     elif type_code == _ROW_DESCRIPTION:
         statement.told = statement.text.shape(*hot.read_shape(message, 0, len(message)))
-    elif type_code == _NO_DATA:
+    else:
         statement.told = None
     return None
 
@@ -146,6 +154,14 @@ def on_close(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         s.portals.pop(name, None)
         s.send(buffer[start:end], CLOSE)
     return True
+
+
+def must_wait(s: Conversation, found: Verdict) -> bool:
+    """Whether a text could end the transaction while it is not known yet that what was executed may stand.
+
+    Its Parse and Bind wait already, not its Execute alone: no batch goes up in two pieces for it.
+    """
+    return found.may_end_transaction and s.outstanding.has_unverified()
 
 
 def _unknown(s: Conversation, name: bytes) -> bool:

@@ -65,7 +65,7 @@ def _fail_batch(s: Conversation) -> None:
     queue = s.outstanding
     sync = next((owed for owed in queue if owed.kind is Kind.SYNC), None)
     failure = Failure(CHANGED, CHANGED if sync is None or sync.is_pure else COMMITTED)
-    if sync is None:
+    if sync is None and not s.is_skipping:
         s.raise_error(CHANGED)
     _mark_failing(s, failure, is_one_batch=True)
 
@@ -77,7 +77,7 @@ def _mark_failing(s: Conversation, failure: Failure, *, is_one_batch: bool) -> N
     for index, owed in enumerate(queue):
         if owed.kind is Kind.VERIFICATION and is_one_batch and index == 0:
             continue
-        if owed.kind is Kind.LOCAL_SYNC or (owed.action == FAKE and not has_begun) or owed.error is not None:
+        if owed.kind is Kind.LOCAL_SYNC or (owed.action == FAKE and not has_begun) or owed.error == b"":
             continue
         queue[index] = _failing(owed, failure)
         has_begun = True
@@ -94,14 +94,15 @@ def _failing(owed: Owed, failure: Failure) -> Owed:
     """The same reply, not for the client's eyes. What pgshim would have answered itself is skipped with the rest."""
     if owed.action == FAKE:
         return Owed(Kind.LOCAL, FAKE)
-    return Owed(owed.kind, WATCH if owed.has_ready else SKIP, failure=failure)
+    error = failure.in_block if owed.error else None
+    return Owed(owed.kind, WATCH if owed.has_ready else SKIP, failure=failure, error=error)
 
 
-def error_of_failing(failure: Failure, error: bytes) -> bytes:
+def error_of_failing(owed: Owed, failure: Failure, error: bytes) -> bytes:
     """The ErrorResponse for a batch that fails anyway, now that the server has failed it: nothing was committed."""
-    if failure.is_told:
-        return b""
     failure.is_told = True
+    if owed.error is not None:
+        return owed.error
     is_counted = b"C08P01\0" in error  # The Bind had a format code for each column that the client was told.
     return failure.in_block if is_counted or failure.in_autocommit == failure.in_block else error
 
