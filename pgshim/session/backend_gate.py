@@ -49,6 +49,7 @@ class BackendGate(FrontendGate):
             raise UpstreamViolation(f"the upstream sent an {error.message}") from error
         if self._backend.failure is not None:
             raise UpstreamViolation(f"the upstream sent an {self._backend.failure.message}")
+        self.defer()
         if self._backlog is not None:
             self.resume()
 
@@ -175,6 +176,8 @@ class BackendGate(FrontendGate):
         self.status = status
         if head.change is not None:
             self.statements.settle(head.change)
+        if status == hot.IDLE and self.is_open and head.kind is not Kind.SYNC:
+            self.end_amid_batch()
         if not self.outstanding:
             if status == hot.IDLE:
                 self.portals.clear()

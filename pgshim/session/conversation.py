@@ -60,6 +60,7 @@ class Conversation:
         "standard_strings",
         "statements",
         "status",
+        "substituted_batch",
         "texts",
         "to_client",
         "to_upstream",
@@ -72,6 +73,8 @@ class Conversation:
         self.statements = Statements()
         #: Portal name -> the statement that was bound to it. Ends with the transaction.
         self.portals: dict[bytes, Statement] = {}
+        #: The last batch in which a statement was bound that pgshim carries out itself.
+        self.substituted_batch = -1
         #: The transaction status of the last ReadyForQuery.
         self.status = hot.IDLE
         #: The number of the batch that the client is sending: up to its Sync, or one Query.
@@ -160,8 +163,6 @@ class Conversation:
 
     def sync(self) -> None:
         """End what is open upstream with the client's Sync, or answer it if nothing is."""
-        if self.is_copying_in and not self.has_ended_copy:
-            return  # "the backend ignores Flush and Sync messages received during copy-in mode"
         self.batch += 1
         self.is_skipping = False
         if not self.is_open or self.outstanding.has_copy_query():
@@ -196,6 +197,12 @@ class Conversation:
         self.is_plain = True
         self.is_pure = True
         self.has_executed = False
+
+    def end_amid_batch(self) -> None:
+        """A Query amid a batch has ended the transaction, unless something was sent behind it."""
+        if all(owed.action == FAKE for owed in self.outstanding):
+            self.is_open = False
+            self.start_batch()
 
     def flush(self) -> None:
         """Have the server answer what it was sent; nothing if it has no reason to wait."""

@@ -22,6 +22,8 @@ _RUN = 1
 _Held = tuple[int, bytes, int, int, int]
 
 _TERMINATE, _COPY_DONE, _COPY_FAIL, _SYNC, _FLUSH = b"XcfSH"
+#: What no client may send before the end of its copy data.
+_NOT_IN_COPY = frozenset(b"QPBDEF")
 #: What may open an exchange with the server that only a Sync ends.
 _OPENING = frozenset(b"PBDE")
 _ENDING = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
@@ -46,7 +48,7 @@ def frontend_rules(max_message: int) -> FrameRules:
 class FrontendGate(Conversation):
     """The client's direction of a session."""
 
-    __slots__ = ("_backlog", "_frontend", "_passes_run", "backlog_size", "is_serial", "is_terminated")
+    __slots__ = ("_backlog", "_deferred", "_frontend", "_passes_run", "backlog_size", "is_serial", "is_terminated")
 
     def __init__(
         self, limits: Limits, texts: SharedTexts, rules: FrameRules, *, is_serial: bool, standard_strings: bool
@@ -57,6 +59,8 @@ class FrontendGate(Conversation):
         self._backlog: deque[_Held] | None = None
         #: Bytes in the backlog.
         self.backlog_size = 0
+        #: What pgshim has to say upstream as soon as the message that the client is in the middle of has gone up.
+        self._deferred: list[bytes] = []
         #: Whether the CopyData that the client is in the middle of goes up.
         self._passes_run = False
         #: Whether upstream is given one batch at a time.
@@ -94,6 +98,8 @@ class FrontendGate(Conversation):
         following -- it, and what came behind it
         """
         if self.is_copying_in and not self.has_ended_copy:
+            if type_code in _NOT_IN_COPY:
+                raise ProtocolViolation(f"unexpected message type 0x{type_code:02X} during COPY from stdin")
             return False
         queue = self.outstanding
         if len(queue) > _MAX_OUTSTANDING and type_code not in _ENDING:
@@ -122,6 +128,7 @@ class FrontendGate(Conversation):
         if type_code == CONTINUATION:
             if self.passes_rest:
                 self.to_upstream.append(buffer[start:stop])
+            self._send_deferred()
         else:
             self.is_terminated = True
         return True
@@ -132,6 +139,7 @@ class FrontendGate(Conversation):
             lead_end = min(start + lead, stop)
             if self._passes_run:
                 self.to_upstream.append(buffer[start:lead_end])
+            self._send_deferred()
             start = lead_end
             if start == stop:
                 return
@@ -141,6 +149,17 @@ class FrontendGate(Conversation):
         if self._passes_run:
             whole = start == 0 and stop == len(buffer)
             self.to_upstream.append(buffer if whole else buffer[start:stop])
+
+    def defer(self) -> None:
+        """What a reply has made pgshim say must not cut through a message that the client is in the middle of."""
+        if self.to_upstream and self._backlog is None and self._frontend.is_inside_passed:
+            self._deferred += self.to_upstream
+            self.to_upstream.clear()
+
+    def _send_deferred(self) -> None:
+        if self._deferred and not self._frontend.is_inside_passed:
+            self.to_upstream += self._deferred
+            self._deferred.clear()
 
     def _hold_back(self, buffer: bytes, pos: int, end: int, frames: list[Frame]) -> None:
         """Keep messages until replies have come."""

@@ -95,6 +95,8 @@ class Session(BackendGate):
             return
         if not self.has_ended_copy and copying.takes_copy_data(self):
             copying.end_copy(self, hot.message(_COPY_FAIL, b"the client is gone\0"))
+            if self.is_copying_in:
+                self.outstanding.drop_swallowed_syncs(has_failed=False)
         if self.is_open:
             if self.outstanding or not self.is_skipping:
                 # Its Sync alone would commit what it had no time to.

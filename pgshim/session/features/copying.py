@@ -17,7 +17,9 @@ from pgshim.session.conversation import Conversation
 from pgshim.session.outstanding import (
     BIND_SKIPPED,
     COPY_DATA,
+    FAKE,
     PARSE_SKIPPED,
+    SKIP,
     WATCH,
     Kind,
     Owed,
@@ -80,12 +82,14 @@ def fail_copy_query(s: Conversation) -> None:
         pass
     if execute.change is not None:
         s.statements.settle(execute.change)
+    behind = list(queue)
+    queue.clear()
     if s.is_open:
-        local = list(queue)
-        queue.clear()
         s.end_query()
-        queue.extend(local)
     else:
-        queue.drop_to_sync()
+        at = next(index for index, owed in enumerate(behind) if owed.kind is Kind.SYNC)
+        queue.append(behind.pop(at))
+        behind = [owed for owed in behind if owed.action == FAKE] if queue[0].action == SKIP else behind
+    queue.extend(behind)
     s.forget_slot()
     s.statements.forget_pending(queue.changes())

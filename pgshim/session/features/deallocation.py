@@ -43,9 +43,17 @@ def _effect(s: Conversation, piece: Piece, gone: set[bytes]) -> dict[bytes, Stat
     return {name: None} if found is not None else None
 
 
+def waits(s: Conversation, found: Verdict) -> bool:
+    """Whether an Execute of it would have to wait for replies that are owed."""
+    piece = found.statements[0]
+    return piece.kind is Sql.DISCARD_ALL or isinstance(_effect(s, piece, set()), Unsettled)
+
+
 def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
     """Execute of one that was prepared: its substitute is in its place upstream."""
     piece = statement.text.verdict.statements[0]
+    if s.substituted_batch != s.batch and s.outstanding.owes_ready():
+        return False  # Whether the portal is still there, the replies will show.
     if piece.kind is Sql.DISCARD_ALL:
         if s.outstanding.owes_ready():
             return False

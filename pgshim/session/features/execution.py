@@ -62,7 +62,8 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         return True
     sql = hot.read_query(buffer, start, end)
     found = verdict(sql, s.standard_strings)
-    if must_wait(s, found):
+    is_copy_query = found.kind is Sql.COPY_FROM_STDIN and not s.is_open
+    if must_wait(s, found) or (is_copy_query and s.outstanding.owes_ready()):
         return False
     if found.deallocates:
         dealt_with = deallocation.on_query(s, found, sql)
@@ -71,7 +72,7 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     if any(statement.kind is Sql.PREPARE for statement in found.statements):
         s.has_sql_prepared = True
     change = _drop_unnamed(s)
-    if found.kind is Sql.COPY_FROM_STDIN and not s.is_open:
+    if is_copy_query:
         copying.start_copy_query(s, sql, change)
         return True
     owed = QUERY

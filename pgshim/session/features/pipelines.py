@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.sql import verdict
+from pgshim.session.features import deallocation
+from pgshim.session.sql import Verdict, verdict
 from pgshim.session.statements import NAME_SIZE, Statement, Unsettled
 
 _PARSE, _BIND, _DESCRIBE, _FLUSH, _SYNC = b"PBDHS"
@@ -24,14 +25,13 @@ def must_wait(s: Conversation, messages: Iterable[tuple[int, bytes, int, int, in
     messages -- (type code, buffer, start, end, missing) from its first one on
     """
     is_unverified = s.outstanding.has_unverified()
-    may_depend = is_unverified or s.statements.has_pending
     own: set[bytes] = set()
     for type_code, buffer, start, end, missing in messages:
         if type_code == _SYNC:
             return False
         if type_code == _FLUSH or missing:
             return True
-        if may_depend and _depends(s, own, is_unverified, type_code, buffer, start, end):
+        if _depends(s, own, is_unverified, type_code, buffer, start, end):
             return True
     return True
 
@@ -45,11 +45,13 @@ def _depends(
         name = name[:NAME_SIZE]
         is_taken = bool(name) and name not in own and isinstance(s.statements.find(name, s.batch), Unsettled)
         own.add(name)
-        return is_taken or (is_unverified and verdict(sql, s.standard_strings).may_end_transaction)
+        return is_taken or _waits(s, verdict(sql, s.standard_strings), is_unverified)
     if type_code == _BIND:
         name = hot.read_bind_names(buffer, start, end)[1]
-    elif type_code == _DESCRIBE and buffer[start + 5] == _STATEMENT:
-        name = hot.read_target(buffer, start, end)[1]
+    elif type_code == _DESCRIBE:
+        target, name = hot.read_target(buffer, start, end)
+        if target != _STATEMENT:
+            return False
     else:
         return False
     if name[:NAME_SIZE] in own:
@@ -57,4 +59,8 @@ def _depends(
     found = s.statements.find(name[:NAME_SIZE], s.batch)
     if isinstance(found, Unsettled):
         return True
-    return is_unverified and isinstance(found, Statement) and found.text.verdict.may_end_transaction
+    return isinstance(found, Statement) and _waits(s, found.text.verdict, is_unverified)
+
+
+def _waits(s: Conversation, found: Verdict, is_unverified: bool) -> bool:
+    return (is_unverified and found.may_end_transaction) or (found.deallocates and deallocation.waits(s, found))

@@ -86,6 +86,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     if len(s.portals) >= _MAX_PORTALS:
         s.portals.clear()  # An Execute of a portal that is not known is taken for anything.
     s.portals[portal[:NAME_SIZE]] = statement
+    if statement.text.is_substituted:
+        s.substituted_batch = s.batch
     return True
 
 
