@@ -67,6 +67,7 @@ class Middle(PgBouncer):
 
     def _prepare(self) -> None:
         super()._prepare()
-        path = self.directory / "pgbouncer.ini"
+        configuration = (self.directory / "pgbouncer.ini").read_text()
         direct = f"* = host={self.postgres.host} port={self.postgres.port}"
-        self._write("pgbouncer.ini", path.read_text().replace(direct, f"* = host={self._pooler.host} port={self._pooler.port}"))
+        pooled = f"* = host={self._pooler.host} port={self._pooler.port}"
+        self._write("pgbouncer.ini", configuration.replace(direct, pooled))

@@ -10,11 +10,10 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 def describe() -> str:
     """Processor, cores, kernel and Python, on one line."""
-    model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor() or "unknown processor",
-    )
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {system}"
 
 
 def cpu_seconds(pid: int) -> float:

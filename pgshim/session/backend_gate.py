@@ -135,7 +135,7 @@ class BackendGate(FrontendGate):
     def _on_copy_in(self, head: Owed) -> bytes | None:
         """CopyInResponse."""
         if self.is_copying_in:
-            self.has_ended_copy = False  # The Query's next COPY.
+            self.ended_copies = 0  # The Query's next COPY.
         self.is_copying_in = True
         if not head.may_copy_in:
             self.outstanding[0] = Owed(
@@ -155,13 +155,17 @@ class BackendGate(FrontendGate):
             self.statements.settle(head.change)
         if self.is_copying_in:
             self._end_copy(has_failed=False)
-        self.has_ended_copy = False
-        if head.is_copy_query and self.is_open:
-            self.end_query()
+        elif head.may_copy_in:
+            self.ended_copies = 0
+        if head is self.copy_query:
+            self.copy_query = None
+            if self.is_open:
+                self.end_query()
 
     def _end_copy(self, *, has_failed: bool) -> None:
         """The server has left COPY-in mode."""
-        self.is_copying_in = self.has_ended_copy = False
+        self.is_copying_in = False
+        self.ended_copies = max(0, self.ended_copies - 1)
         self.outstanding.drop_swallowed_syncs(has_failed=has_failed)
 
     def _on_ready(self, head: Owed | None, message: bytes) -> bytes | None:
@@ -172,13 +176,14 @@ class BackendGate(FrontendGate):
         self.outstanding.popleft()
         if self.is_copying_in:
             self._end_copy(has_failed=False)
-        self.has_ended_copy = False
+        self.ended_copies = 0
         self.status = status
         if head.change is not None:
             self.statements.settle(head.change)
         if status == hot.IDLE and self.is_open and head.kind is not Kind.SYNC:
             self.end_amid_batch()
         if not self.outstanding:
+            self.verifies = False
             if status == hot.IDLE:
                 self.portals.clear()
             elif status == hot.IN_BLOCK and not self.is_open:
@@ -194,7 +199,8 @@ class BackendGate(FrontendGate):
             self.has_said_fatal |= is_fatal
             return None if missing else with_hint(message)
         if self.is_copying_in:
-            self._end_copy(has_failed=True)
+            # What a CopyFail ends, the server has read up to it.
+            self._end_copy(has_failed=not self.ended_copies or b"\0C57014\0" not in message)
         if head.failure is not None:
             replacement: bytes | None = shapes.error_of_failing(head, head.failure, message)
         elif head.watch is not None and head.has_ready:
@@ -206,7 +212,7 @@ class BackendGate(FrontendGate):
             if head.may_copy_in:
                 self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
             return replacement
-        if self.outstanding.has_copy_query():
+        if self.copy_query is not None:
             copying.fail_copy_query(self)
             return replacement
         self._fail_unnamed(head)

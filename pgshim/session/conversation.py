@@ -42,7 +42,8 @@ class Conversation:
 
     __slots__ = (
         "batch",
-        "has_ended_copy",
+        "copy_query",
+        "ended_copies",
         "has_executed",
         "has_sql_prepared",
         "is_copying_in",
@@ -64,6 +65,7 @@ class Conversation:
         "texts",
         "to_client",
         "to_upstream",
+        "verifies",
     )
 
     def __init__(self, limits: Limits, texts: SharedTexts, *, standard_strings: bool = True) -> None:
@@ -97,16 +99,25 @@ class Conversation:
         self.is_skipping = False
         #: Whether the server has said CopyInResponse for the head of the queue.
         self.is_copying_in = False
-        #: Whether CopyDone or CopyFail went up for it.
-        self.has_ended_copy = False
+        #: The Execute that stands for a Query of the client's, until it is answered (`features.copying`).
+        self.copy_query: Owed | None = None
+        #: How many CopyDone and CopyFail went up for what is not answered yet.
+        self.ended_copies = 0
         #: Whether the rest of a large message from the client goes up.
         self.passes_rest = True
         #: Whether the client ever used SQL's own PREPARE, whose names only a server knows.
         self.has_sql_prepared = False
+        #: Whether any Describe of pgshim's own went up since nothing was outstanding.
+        self.verifies = False
         #: standard_conforming_strings: how the client's texts are read.
         self.standard_strings = standard_strings
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
+
+    @property
+    def has_unverified(self) -> bool:
+        """Whether something was executed of which it is not known yet that it may stand."""
+        return self.verifies and self.outstanding.has_unverified()
 
     @property
     def is_pinning(self) -> bool:
@@ -165,7 +176,7 @@ class Conversation:
         """End what is open upstream with the client's Sync, or answer it if nothing is."""
         self.batch += 1
         self.is_skipping = False
-        if not self.is_open or self.outstanding.has_copy_query():
+        if not self.is_open or self.copy_query is not None:
             self.outstanding.append(LOCAL_SYNC)
             self.give_answers()
         else:
@@ -199,10 +210,9 @@ class Conversation:
         self.has_executed = False
 
     def end_amid_batch(self) -> None:
-        """A Query amid a batch has ended the transaction, unless something was sent behind it."""
-        if all(owed.action == FAKE for owed in self.outstanding):
-            self.is_open = False
-            self.start_batch()
+        """A Query amid a batch has ended the transaction: what comes behind it has waited for that."""
+        self.is_open = self.is_unflushed = False
+        self.start_batch()
 
     def flush(self) -> None:
         """Have the server answer what it was sent; nothing if it has no reason to wait."""

@@ -25,13 +25,13 @@ _TERMINATE, _COPY_DONE, _COPY_FAIL, _SYNC, _FLUSH = b"XcfSH"
 #: What no client may send before the end of its copy data.
 _NOT_IN_COPY = frozenset(b"QPBDEF")
 #: What may open an exchange with the server that only a Sync ends.
-_OPENING = frozenset(b"PBDE")
+_OPENING = frozenset(b"PBDEC")
 _ENDING = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
 #: What concerns a COPY that is under way, or nothing that is.
 _NEVER_HELD = _ENDING | {_SYNC, _FLUSH}
 
 #: Replies owed to one client, above which it has to wait for some.
-_MAX_OUTSTANDING = 10_000
+_MAX_OUTSTANDING = 4096
 
 
 def frontend_rules(max_message: int) -> FrameRules:
@@ -97,7 +97,7 @@ class FrontendGate(Conversation):
 
         following -- it, and what came behind it
         """
-        if self.is_copying_in and not self.has_ended_copy:
+        if self.is_copying_in and not self.ended_copies:
             if type_code in _NOT_IN_COPY:
                 raise ProtocolViolation(f"unexpected message type 0x{type_code:02X} during COPY from stdin")
             return False
@@ -106,13 +106,13 @@ class FrontendGate(Conversation):
             return True
         if type_code in _NEVER_HELD:
             return False
-        if queue.has_copy_query():
+        if self.copy_query is not None:
             return True
-        if not queue.owes_ready():
-            return False
         if self.is_open:
             # A Query amid a batch: its ReadyForQuery may be the end of the transaction, and of the server.
             return queue.ends_with_query()
+        if not queue.owes_ready():
+            return False
         if self.is_serial or queue.may_copy():
             # At the end of a COPY, PgBouncer before 1.21 forgets what else it owes its client.
             return True

@@ -99,7 +99,6 @@ class Owed:
         "failure",
         "has_ready",
         "is_pure",
-        "is_copy_query",
         "kind",
         "may_copy",
         "may_copy_in",
@@ -118,7 +117,6 @@ class Owed:
         answer: bytes = b"",
         may_copy: bool = False,
         may_copy_in: bool = False,
-        is_copy_query: bool = False,
         is_pure: bool = False,
         failure: Failure | None = None,
     ) -> None:
@@ -136,8 +134,6 @@ class Owed:
         self.may_copy = may_copy or may_copy_in
         #: Whether the server may enter COPY-in mode for it.
         self.may_copy_in = may_copy_in
-        #: EXECUTE: whether it stands for a Query of the client's.
-        self.is_copy_query = is_copy_query
         #: SYNC: whether all that was executed since the one before provably had no effect.
         self.is_pure = is_pure
         #: The batch that this belongs to has to fail, though the server does not know it yet.
@@ -189,7 +185,7 @@ class Outstanding(deque[Owed]):
 
     def owes_ready(self) -> bool:
         """Whether a ReadyForQuery is still to come."""
-        return any(owed.has_ready for owed in self)
+        return any(owed.has_ready for owed in reversed(self))  # Mostly the last one.
 
     def has_unverified(self) -> bool:
         """Whether something was executed of which it is not known yet that it may stand."""
@@ -222,18 +218,11 @@ class Outstanding(deque[Owed]):
         """Whether a COPY may be under way, or come to be, for something in the queue."""
         return any(owed.may_copy for owed in self)
 
-    def may_copy_in(self) -> bool:
-        """Whether the server is, or may come to be, in COPY-in mode for something in the queue."""
-        return any(owed.may_copy_in for owed in self)
-
     def ends_with_query(self) -> bool:
         """Whether the last thing sent is a Query or a FunctionCall."""
         last = next((owed.kind for owed in reversed(self) if owed.kind is not Kind.LOCAL), None)
         return last in (Kind.QUERY, Kind.FUNCTION_CALL)
 
-    def has_copy_query(self) -> bool:
-        """Whether a Query of the client's that is carried out as an Execute is not answered yet."""
-        return any(owed.is_copy_query for owed in self)
 
     def changes(self) -> Iterator[Change]:
         """The changes to the client's statements that are not settled yet, oldest first."""

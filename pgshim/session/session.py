@@ -70,7 +70,7 @@ class Session(BackendGate):
     @property
     def is_answering(self) -> bool:
         """Whether upstream will go on answering though the client sends nothing more."""
-        if self.is_copying_in and not self.has_ended_copy:
+        if self.is_copying_in and not self.ended_copies:
             return False
         return self.outstanding.owes_ready() or self._backlog is not None
 
@@ -93,7 +93,7 @@ class Session(BackendGate):
         if self._frontend.is_inside_passed:
             self.is_broken = True
             return
-        if not self.has_ended_copy and copying.takes_copy_data(self):
+        if not self.ended_copies and copying.takes_copy_data(self):
             copying.end_copy(self, hot.message(_COPY_FAIL, b"the client is gone\0"))
             if self.is_copying_in:
                 self.outstanding.drop_swallowed_syncs(has_failed=False)

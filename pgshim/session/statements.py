@@ -167,10 +167,11 @@ class Statements:
                 return change.names[name] if change.batch == batch else UNSETTLED
         return self._settled.get(name)
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether any Change has not been answered yet."""
-        return bool(self._pending)
+    def get(self, name: bytes, batch: int) -> Statement | None:
+        """`find`, for a message whose batch has waited until nothing that it depends on is pending."""
+        found = self.find(name, batch)
+        assert not isinstance(found, Unsettled), "its batch has waited"
+        return found
 
     def names(self) -> set[bytes]:
         """All names that exist or may come to exist, without the unnamed one."""

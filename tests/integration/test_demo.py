@@ -21,5 +21,5 @@ def test_the_demo_ends_by_itself_with_every_answer_right_and_leaves_nothing_behi
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "WRONG answers, no error" in done.stdout
-        assert "round trips per query" in done.stdout
+        assert "round trips per right answer" in done.stdout
         assert not list(Path(temporary).iterdir())

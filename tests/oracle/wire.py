@@ -1,8 +1,8 @@
 """Frontend messages in the notation of the design, and what a server answers to them.
 
 A script is a list of bursts; a burst is written at once, and the next one only when its replies have come. In a burst,
-messages are separated by two spaces:  P a|select $1::int|23   B portal|a|7   D S|a   E portal|2   S   H   C S|a   Q text
-d data   c   f reason   X   F oid|arg.   A NULL value is `~`. Values are text.
+messages are separated by two spaces:  P a|select $1::int|23   B portal|a|7   D S|a   E portal|2   S   H   C S|a
+Q text   d data   c   f reason   X   F oid|arg.   A NULL value is `~`. Values are text.
 """
 
 from __future__ import annotations

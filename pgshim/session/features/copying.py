@@ -33,13 +33,13 @@ _EXECUTE = hot.message(ord("E"), b"\0" + bytes(4))
 def takes_copy_data(s: Conversation) -> bool:
     """Whether copy data from the client may be meant for the server."""
     queue = s.outstanding
-    copying = next((owed for owed in queue if owed.may_copy_in), None)
-    if copying is None or s.is_skipping:
+    copies = [owed for owed in queue if owed.may_copy_in]
+    if not copies or s.is_skipping:
         return False
-    if copying.kind is Kind.EXECUTE:
-        if s.has_ended_copy:
+    if copies[0].kind is Kind.EXECUTE:
+        if s.ended_copies >= len(copies):
             return False
-        if not copying.is_copy_query:
+        if s.copy_query is None:
             s.is_open = True
             s.is_plain = s.is_pure = False
     if COPY_DATA not in queue:
@@ -51,14 +51,14 @@ def on_copy_end(s: Conversation, buffer: bytes, start: int, end: int, missing: i
     """CopyDone, CopyFail."""
     if takes_copy_data(s):
         end_copy(s, buffer[start:end])
-        if s.outstanding.has_copy_query():
+        if s.copy_query is not None:
             s.end_query()
     return True
 
 
 def end_copy(s: Conversation, message: bytes) -> None:
     """Send a CopyDone or CopyFail up."""
-    s.has_ended_copy = True
+    s.ended_copies += 1
     s.is_unflushed = s.is_open
     s.to_upstream.append(message)
     s.outstanding.append(COPY_DATA)
@@ -68,7 +68,8 @@ def start_copy_query(s: Conversation, sql: bytes, change: Change | None) -> None
     """Carry out a Query that is a COPY FROM STDIN as an Execute; the client sees the answers to a Query."""
     s.send(hot.parse_unnamed(sql + b"\0\0\0"), PARSE_SKIPPED)
     s.send(_BIND, BIND_SKIPPED)
-    s.send(_EXECUTE, Owed(Kind.EXECUTE, WATCH, may_copy_in=True, is_copy_query=True, change=change))
+    s.copy_query = Owed(Kind.EXECUTE, WATCH, may_copy_in=True, change=change)
+    s.send(_EXECUTE, s.copy_query)
     s.flush()
     s.forget_slot()
     s.is_plain = s.is_pure = False
@@ -77,10 +78,10 @@ def start_copy_query(s: Conversation, sql: bytes, change: Change | None) -> None
 def fail_copy_query(s: Conversation) -> None:
     """An error has ended such a Query; as after any Query, what comes behind it goes on."""
     queue = s.outstanding
-    execute = next(owed for owed in queue if owed.is_copy_query)
+    execute, s.copy_query = s.copy_query, None
     while queue.popleft() is not execute:
         pass
-    if execute.change is not None:
+    if execute is not None and execute.change is not None:
         s.statements.settle(execute.change)
     behind = list(queue)
     queue.clear()

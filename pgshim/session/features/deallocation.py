@@ -55,15 +55,12 @@ def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
     if s.substituted_batch != s.batch and s.outstanding.owes_ready():
         return False  # Whether the portal is still there, the replies will show.
     if piece.kind is Sql.DISCARD_ALL:
-        if s.outstanding.owes_ready():
-            return False
         if s.status == hot.IN_BLOCK:
             return s.refuse(b"25001", "DISCARD ALL cannot run inside a transaction block")
         if s.has_executed:
             return s.refuse(b"25001", "DISCARD ALL cannot be executed within a pipeline")
     names = _effect(s, piece, set())
-    if isinstance(names, Unsettled):
-        return False
+    assert not isinstance(names, Unsettled), "its batch has waited"
     if names is None:
         s.raise_error(_unknown(piece.name or b""))
         return True
@@ -136,7 +133,7 @@ def _discard(s: Conversation, piece: Piece, sql: bytes) -> bool | None:
         return _answer(s, piece, names)
     if piece.kind is Sql.DISCARD_PLANS or s.status != hot.IDLE or s.has_executed:
         return None  # The server refuses it, or it does no harm.
-    change = Change(dict.fromkeys(s.statements.names()), s.batch)
+    change = Change(dict.fromkeys(s.statements.names() | {b""}), s.batch)
     s.statements.announce(change)
     substitution = _Substitution(s, {0: (piece, None)}, change)
     s.send_query(hot.query(b"SELECT"), Owed(Kind.QUERY, WATCH, watch=substitution, change=change))

@@ -32,7 +32,7 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         return True
     statement = s.portals.get(hot.read_execute(buffer, start, end)[:NAME_SIZE])
     found = statement.text.verdict if statement is not None else None
-    if (found is None or found.may_end_transaction) and s.outstanding.has_unverified():
+    if (found is None or found.may_end_transaction) and s.has_unverified:
         return False
     if statement is not None and statement.text.is_substituted:
         return deallocation.on_execute(s, statement, buffer[start:end])
@@ -100,7 +100,7 @@ def on_function_call(s: Conversation, buffer: bytes, start: int, end: int, missi
     s.passes_rest = not s.is_skipping
     if s.is_skipping:
         return True
-    if s.outstanding.has_unverified():
+    if s.has_unverified:
         return False
     s.send_query(buffer[start:end], FUNCTION_CALL)
     return True

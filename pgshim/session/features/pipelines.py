@@ -24,7 +24,7 @@ def must_wait(s: Conversation, messages: Iterable[tuple[int, bytes, int, int, in
 
     messages -- (type code, buffer, start, end, missing) from its first one on
     """
-    is_unverified = s.outstanding.has_unverified()
+    is_unverified = s.has_unverified
     own: set[bytes] = set()
     for type_code, buffer, start, end, missing in messages:
         if type_code == _SYNC:

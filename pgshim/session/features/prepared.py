@@ -15,7 +15,7 @@ from pgshim.session.conversation import Conversation
 from pgshim.session.features import shapes
 from pgshim.session.outstanding import BIND, CLOSE, DESCRIBE_PORTAL, PARSE_SKIPPED, WATCH, Kind, Owed
 from pgshim.session.sql import Verdict
-from pgshim.session.statements import NAME_SIZE, Change, Statement, Unsettled
+from pgshim.session.statements import NAME_SIZE, Change, Statement
 
 _STATEMENT = ord("S")
 _ROW_DESCRIPTION, _PARAMETER_DESCRIPTION = b"Tt"
@@ -42,9 +42,7 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     if must_wait(s, text.verdict):
         return False
     if name:
-        found = s.statements.find(name, s.batch)
-        if isinstance(found, Unsettled):
-            return False
+        found = s.statements.get(name, s.batch)
         if found is not None:
             # What is wrong with the text comes first on a server too.
             s.send(text.upstream_parse, PARSE_SKIPPED)
@@ -65,9 +63,7 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         s.passes_rest = False
         return True
     portal, name, offset = hot.read_bind_names(buffer, start, end)
-    statement = s.statements.find(name[:NAME_SIZE], s.batch)
-    if isinstance(statement, Unsettled):
-        return False
+    statement = s.statements.get(name[:NAME_SIZE], s.batch)
     if statement is None:
         s.passes_rest = False
         return _unknown(s, name)
@@ -118,9 +114,7 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
         else:
             s.send(buffer[start:end], DESCRIBE_PORTAL)
         return True
-    statement = s.statements.find(name[:NAME_SIZE], s.batch)
-    if isinstance(statement, Unsettled):
-        return False
+    statement = s.statements.get(name[:NAME_SIZE], s.batch)
     if statement is None:
         return _unknown(s, name)
     if s.slot is not statement:
@@ -163,7 +157,7 @@ def must_wait(s: Conversation, found: Verdict) -> bool:
 
     Its Parse and Bind wait already, not its Execute alone: no batch goes up in two pieces for it.
     """
-    return found.may_end_transaction and s.outstanding.has_unverified()
+    return found.may_end_transaction and s.has_unverified
 
 
 def _unknown(s: Conversation, name: bytes) -> bool:

@@ -45,6 +45,7 @@ def replay_for_bind(s: Conversation, statement: Statement) -> bool:
     s.replay(statement)
     if statement.told is None or not statement.text.verdict.has_result_check:
         return False
+    s.verifies = True
     s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.VERIFICATION, WATCH, watch=partial(_compare, s, statement)))
     return True
 
