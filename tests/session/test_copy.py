@@ -288,6 +288,7 @@ def test_a_copy_that_a_function_starts_is_seen_by_the_servers_answer(script: Ses
 
 def test_another_message_amid_copy_data_ends_the_connection(script: SessionScript) -> None:
     script.frontend_sends(Query(b"copy t from stdin")).gone_up()
-    script.upstream_sends(ParseComplete(), BindComplete(), CopyInResponse(0, ())).frontend_receives(CopyInResponse(0, ()))
+    script.upstream_sends(ParseComplete(), BindComplete(), CopyInResponse(0, ()))
+    script.frontend_receives(CopyInResponse(0, ()))
     with pytest.raises(ProtocolViolation, match="unexpected message type 0x51 during COPY from stdin"):
         script.frontend_sends(Query(b"select 1"))
