@@ -24,7 +24,7 @@ def pgbench(endpoint: Endpoint, *options: str) -> str:
     """Run pgbench against an endpoint; what it printed. Raises CalledProcessError."""
     environment = {**os.environ, "PGPASSWORD": endpoint.password}
     where = ["-h", endpoint.host, "-p", str(endpoint.port), "-U", endpoint.user, endpoint.database]
-    command = [str(find_postgres() / "pgbench"), *options, *where]
+    command = [str(find_postgres().bindir / "pgbench"), *options, *where]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
