@@ -14,6 +14,7 @@ from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Fr
 from pgshim.session.conversation import Conversation, Limits
 from pgshim.session.features import HANDLERS, copying, pipelines
 from pgshim.session.features.prepared import BIND_HOLD
+from pgshim.session.outstanding import Kind
 from pgshim.session.statements import SharedTexts
 
 _RUN = 1
@@ -82,15 +83,31 @@ class FrontendGate(Conversation):
         for index, (type_code, start, stop, missing) in enumerate(frames):
             if start > pos:
                 self._take_run(buffer, pos, start, 0 if pos else self._frontend.lead)
-            if (self.outstanding and self._must_wait(type_code, _following(buffer, frames, index))) or not self._handle(
-                type_code, buffer, start, stop, missing
-            ):
+            if (
+                self.outstanding
+                and not self._is_amid_batch()
+                and self._must_wait(type_code, _following(buffer, frames, index))
+            ) or not self._handle(type_code, buffer, start, stop, missing):
                 self.flush()
                 self._hold_back(buffer, start, end, frames[index:])
                 return
             pos = stop
         if end > pos:
             self._take_run(buffer, pos, end, 0 if pos else self._frontend.lead)
+
+    def _is_amid_batch(self) -> bool:
+        """Whether the last thing sent was a message of a batch that is open, and nothing is out of the ordinary.
+
+        The short way for most messages: nothing in `_must_wait` can hold one back then.
+        """
+        queue = self.outstanding
+        return (
+            self.is_open
+            and queue[-1].kind <= Kind.EXECUTE
+            and not self.is_copying_in
+            and self.copy_query is None
+            and len(queue) <= _MAX_OUTSTANDING
+        )
 
     def _must_wait(self, type_code: int, following: Iterable[_Held]) -> bool:
         """Whether a message has to wait, whatever it says, for a ReadyForQuery that is owed.
