@@ -131,7 +131,7 @@ class FrontendGate(Conversation):
         if not queue.owes_ready():
             return False
         if self.is_serial or queue.may_copy():
-            # At the end of a COPY, PgBouncer before 1.21 forgets what else it owes its client.
+            # At the end of a COPY, PgBouncer 1.18 forgets what else it owes its client.
             return True
         return type_code in _OPENING and pipelines.must_wait(self, following)
 
