@@ -1,4 +1,4 @@
-"""Every kind of password authentication passes end to end, and a wrong password is refused with the pooler's own error."""
+"""Every kind of password authentication passes end to end; a wrong password brings the pooler's own error."""
 
 import asyncio
 from dataclasses import replace

@@ -1,8 +1,9 @@
 """Batches in flight: one goes up behind another only whole, in one piece.
 
 A pooler that gives its server away at a ReadyForQuery may have passed on the beginning of the next batch by then, and
-PgBouncer (seen with 1.18) sends the rest of it to another server. It goes by the Syncs it has seen, and a Flush is none. So
-while a ReadyForQuery is owed, a batch goes up when its Sync is there, and nothing in it will have to wait for replies.
+PgBouncer (seen with 1.18) sends the rest of it to another server. It goes by the Syncs it has seen, and a Flush is
+none. So while a ReadyForQuery is owed, a batch goes up when its Sync is there, and nothing in it will have to wait for
+replies.
 """
 
 from __future__ import annotations
