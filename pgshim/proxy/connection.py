@@ -18,7 +18,7 @@ from pgshim.protocol import hot
 from pgshim.proxy import farewells
 from pgshim.proxy.departure import Departure
 from pgshim.proxy.flow import Flow, UpstreamSide
-from pgshim.proxy.sockets import HIGH_WATER, close_gently
+from pgshim.proxy.sockets import HIGH_WATER, abort, close_gently
 from pgshim.session.login import Login
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
     def upstream_made(self, transport: asyncio.Transport) -> None:
         """The upstream is ready for its first packet."""
         if self.phase != Phase.CONNECTING:
-            transport.abort()
+            abort(transport)
             return
         self.flow.set_upstream(transport)
         self.phase = Phase.LOGIN
@@ -270,7 +270,7 @@ class Connection(asyncio.Protocol):
         if session is not None and upstream is not None and is_trusted and not upstream.is_closing():
             Departure(self._server, upstream, session, self).start()
         elif upstream is not None:
-            upstream.abort()
+            abort(upstream)
 
     def drain(self) -> None:
         """pgshim is being stopped: end now if nothing is cut through, else at the end of the transaction."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pgshim.errors import PgshimError
 from pgshim.protocol import hot
-from pgshim.proxy.sockets import close_gently, set_reading
+from pgshim.proxy.sockets import abort, close_gently, set_reading
 
 if TYPE_CHECKING:
     from pgshim.proxy.connection import Connection
@@ -58,7 +58,7 @@ class Departure(asyncio.Protocol):
     def _advance(self) -> None:
         self._session.take_client_output()
         if self._session.is_broken:
-            self._transport.abort()
+            abort(self._transport)
             return
         output = self._session.take_upstream_output()
         if output:
@@ -74,7 +74,7 @@ class Departure(asyncio.Protocol):
         if self._has_cancelled or self._key is None:
             reason = "the upstream did not finish what its client left"
             logger.warning("cut off: %s", reason, extra={"connection": self._number})
-            self._transport.abort()
+            abort(self._transport)
             return
         self._has_cancelled = True
         self._server.spawn(self._server.canceller.send(self._key, self._endpoint))
@@ -82,7 +82,7 @@ class Departure(asyncio.Protocol):
 
     def abort(self) -> None:
         """pgshim is being stopped and waits no longer."""
-        self._transport.abort()
+        abort(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():
@@ -91,7 +91,7 @@ class Departure(asyncio.Protocol):
             self._session.receive_from_upstream(data)
         except PgshimError as error:
             logger.debug("cut off: %s", error.message, extra={"connection": self._number})
-            self._transport.abort()
+            abort(self._transport)
             return
         self._advance()
 

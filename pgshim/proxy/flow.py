@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from pgshim.proxy.sockets import HIGH_WATER, set_reading
+from pgshim.proxy.sockets import HIGH_WATER, abort, set_reading
 
 if TYPE_CHECKING:
     from pgshim.proxy.connection import Connection
@@ -36,7 +36,7 @@ class Flow:
     def abort_client(self) -> None:
         """Close without waiting for the client to take what was written."""
         if self.client is not None:
-            self.client.abort()
+            abort(self.client)
 
     def adjust(self, *, is_held: bool) -> None:
         """Read from each side what the other can take; `is_held`: the client has sent enough for now."""

@@ -11,7 +11,7 @@ from pgshim.errors import FeatureNotSupported, PgshimError, ProtocolViolation
 from pgshim.protocol import hot
 from pgshim.proxy.cancel import CANCEL_REQUEST_CODE
 from pgshim.proxy.connection import Connection
-from pgshim.proxy.sockets import close_gently
+from pgshim.proxy.sockets import abort, close_gently
 from pgshim.proxy.tls import ALPN
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Greeting(asyncio.Protocol):
         if self._is_direct and client.get_extra_info("ssl_object").selected_alpn_protocol() != ALPN:
             logger.info("closed: direct TLS without ALPN, which is what tells it from other protocols")
             self._done()
-            client.abort()
+            abort(client)
         else:
             self._read()
 
@@ -64,7 +64,7 @@ class Greeting(asyncio.Protocol):
     def abort(self) -> None:
         """pgshim is being stopped."""
         assert self._transport is not None
-        self._transport.abort()
+        abort(self._transport)
 
     def _done(self) -> None:
         self._server.greetings.discard(self)
@@ -80,7 +80,7 @@ class Greeting(asyncio.Protocol):
         length, code = _HEADER.unpack_from(self._early)
         if not 8 <= length <= LONGEST_PACKET:
             logger.info("closed: invalid length of startup packet")
-            client.abort()
+            abort(client)
             return
         if len(self._early) < length:
             return

@@ -65,3 +65,9 @@ def set_reading(transport: asyncio.Transport, reads: bool) -> None:
         transport.resume_reading()
     else:
         transport.pause_reading()
+
+
+def abort(transport: asyncio.Transport) -> None:
+    """Close a connection at once. Before Python 3.11.4 asyncio's TLS transport cannot do that to one that has ended."""
+    with contextlib.suppress(AttributeError):
+        transport.abort()

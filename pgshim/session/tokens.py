@@ -44,19 +44,21 @@ quote for a STRING, else as the text has it. (A plain tuple: a named one doubles
 takes.)"""
 
 # After the closing quote, white space with at least one newline in it, comments of the -- kind included, and
-# another quote: the string goes on (scan.l: quotecontinue). Possessive, so that no input makes the matching
-# go back.
-_CONTINUED = rb"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+'"
+# another quote: the string goes on (scan.l: quotecontinue).
+#
+# Sets are possessive, so that no input makes the matching go back far. Groups must not be: before Python 3.11.4 a
+# possessive group that fails half-way consumes what it had matched. A look-ahead keeps them from giving up a part.
+_CONTINUED = rb"[ \t\f\v]*+(?:--[^\n\r]*+)?[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*'"
 
-_PLAIN_BODY = rb"[^']*+(?:''[^']*+)*+'"
-_ESCAPE_BODY = rb"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'"
+_PLAIN_BODY = rb"[^']*+(?:''[^']*+)*'(?!')"
+_ESCAPE_BODY = rb"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*'(?!')"
 _BIT_BODY = rb"[^']*+'"
-_QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
+_QUOTED = rb'"[^"]*+(?:""[^"]*+)*"(?!")'
 _WORD = rb"(?![eEbBxX]'|[uU]&['\"])[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+"
-_TAG = rb"(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?+"
+_TAG = rb"(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?"
 _COMMENT = rb"--[^\n\r]*+"
 # Before a dollar sign, 1_0 and 0x1 are what they were up to PostgreSQL 14, a number and a name: 1_0$a$ (15: refused).
-_DIGITS = rb"[0-9]++(?:(?:_[0-9]++)++(?!\$))?+"
+_DIGITS = rb"[0-9]++(?:(?:_[0-9]++)+(?!\$|_[0-9]))?"
 
 # A comment that starts inside of an operator ends it.
 _OPERATOR_BYTE = rb"(?!/\*|--)[~!@#^&|`?+\-*/%<>=]"
@@ -64,7 +66,7 @@ _SQL_OPERATOR_BYTE = rb"(?!/\*|--)[+\-*/<>=]"
 
 
 def _string(opening: bytes, body: bytes) -> bytes:
-    return opening + b"'" + body + b"(?:" + _CONTINUED + body + b")*+"
+    return opening + b"'" + body + b"(?:" + _CONTINUED + body + b")*"
 
 
 def _strings(conforming: bool) -> bytes:
@@ -82,16 +84,16 @@ def _strings(conforming: bool) -> bytes:
 def _pattern(conforming: bool) -> re.Pattern[bytes]:
     """The scanner's rules in the order in which they are tried, each the group named after its TokenKind."""
     number = [
-        rb"0[xX](?:_?[0-9a-fA-F])++(?!\$)",
-        rb"0[oO](?:_?[0-7])++(?!\$)",
-        rb"0[bB](?:_?[01])++(?!\$)",
-        rb"(?:%b(?:\.(?!\.)(?:%b)?+)?+|\.%b)(?:[eE][+-]?%b)?" % ((_DIGITS,) * 4),
+        rb"0[xX](?:_?[0-9a-fA-F])+(?!\$|_?[0-9a-fA-F])",
+        rb"0[oO](?:_?[0-7])+(?!\$|_?[0-7])",
+        rb"0[bB](?:_?[01])+(?!\$|_?[01])",
+        rb"(?:%b(?:\.(?!\.)(?:%b)?)?|\.%b)(?:[eE][+-]?%b)?" % ((_DIGITS,) * 4),
     ]
     operator = [
         # "+ and - cannot be the last char of a multi-char operator unless the operator contains chars that
         # are not in SQL operators." What precedes is bounded because the server refuses an operator of 64
         # characters.
-        rb"(?:%b){0,62}+[~!@#^&|`?%%](?:%b)*+" % (_SQL_OPERATOR_BYTE, _OPERATOR_BYTE),
+        rb"(?:%b){0,62}[~!@#^&|`?%%](?:%b)*" % (_SQL_OPERATOR_BYTE, _OPERATOR_BYTE),
         rb"(?:%b){0,62}(?!/\*)[*/<>=]" % _SQL_OPERATOR_BYTE,
         rb"[+-]|::|:=|\.\.",
     ]
@@ -118,7 +120,7 @@ def _run(conforming: bool) -> re.Pattern[bytes]:
     """All that a semicolon, a block comment or something unterminated does not stop."""
     plain = rb"[^;'\"$/\-A-Za-z_\x80-\xff]++|-(?!-)|/(?!\*)|\$(?!%b\$)" % _TAG
     return re.compile(
-        b"(?:%b)*+" % b"|".join((plain, _WORD, _COMMENT, _strings(conforming), rb"(?:[uU]&)?" + _QUOTED)), re.DOTALL
+        b"(?:%b)*" % b"|".join((plain, _WORD, _COMMENT, _strings(conforming), rb"(?:[uU]&)?" + _QUOTED)), re.DOTALL
     )
 
 
@@ -134,7 +136,7 @@ _WHOLE = {
     if kind not in (TokenKind.SPACE, TokenKind.BLOCK_COMMENT, TokenKind.ERROR)
 }
 _FIRST_WORD = re.compile(
-    rb"(?:[ \t\n\r\f\v]++|--[^\n\r]*+)*+(/\*|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+|.|)", re.DOTALL
+    rb"(?:[ \t\n\r\f\v]++|--[^\n\r]*+)*(/\*|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+|.|)", re.DOTALL
 )
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from pgshim.protocol import hot
@@ -153,7 +153,8 @@ async def listening(upstream: ScriptedUpstream) -> AsyncIterator[ScriptedUpstrea
     finally:
         server.close()
         for writer in upstream.writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # Ended already: before Python 3.11.4 asyncio's TLS transport fails.
+                writer.transport.abort()
         await asyncio.sleep(0.01)
 
 
