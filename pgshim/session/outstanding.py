@@ -11,8 +11,9 @@ head's `action`, decided when the message was sent:
     FAKE      nothing was sent: the client gets `Owed.answer` when all that is in front of it has been answered
 
 An ErrorResponse in answer to an extended-query message makes the server skip to the next Sync; so all that is owed up
-to the next SYNC is dropped with it. An `Owed` that carries an `error` turns the server's error into that one. Nothing
-else in pgshim remembers what is in flight.
+to the next SYNC is dropped with it. An `Owed` that carries an `error` turns the server's error into that one. What else
+is known of messages in flight (`Conversation.copy_query`, `ended_copies`, `verifies`) only saves a look through the
+queue, or counts copy data, which no reply answers.
 """
 
 from __future__ import annotations
