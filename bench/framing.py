@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pgshim.protocol import hot
 from pgshim.session.conversation import Limits
 from pgshim.session.outstanding import EXECUTE
-from pgshim.session.session import Session, SharedTexts, frontend_rules
+from pgshim.session.session import ClientSettings, Policy, Session, SharedTexts, frontend_rules
 
 CHUNK = 64 * 1024
 SECONDS = 0.5
@@ -21,7 +21,7 @@ def chunks(size: int) -> list[bytes]:
 
 def microseconds_per_frame(size: int) -> float:
     """CPU time for each DataRow that a session forwards, best of several passes."""
-    session = Session(Limits(), SharedTexts(), frontend_rules(1 << 24))
+    session = Session(Limits(), SharedTexts(), frontend_rules(1 << 24), ClientSettings({}, {}, {}, {}), Policy())
     session.outstanding.append(EXECUTE)
     parts = chunks(size)
     frames = 4 * 1024 * 1024 // size

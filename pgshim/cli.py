@@ -76,7 +76,20 @@ def _option(heading: str, *names: str, **attributes: Any) -> Callable[[Any], Any
     return click.option(*names, cls=_Option, heading=heading, **attributes)
 
 
-_CLIENTS, _UP, _LIMITS, _RUN = "Clients", "Upstream", "Times and limits", "Running and logging"
+def _feature(text: str) -> str:
+    """A feature that needs a session."""
+    from pgshim.session.hazards import Feature
+
+    names = sorted(feature.value for feature in Feature)
+    if text not in names:
+        raise ConfigurationError(f"'{text}' is no feature that needs a session; give one of {', '.join(names)}")
+    return text
+
+
+_FEATURE = _Parsed("feature", _feature)
+
+_CLIENTS, _UP, _SESSION = "Clients", "Upstream", "Session features"
+_LIMITS, _RUN = "Times and limits", "Running and logging"
 
 _OPTIONS = [
     _option(_CLIENTS, "--listen", type=_LISTEN, multiple=True, default=(str(DEFAULT_PORT),), metavar="ADDRESS",
@@ -102,8 +115,21 @@ _OPTIONS = [
     _option(_UP, "--pipeline", type=click.Choice(["auto", "serial", "through"]), default="auto",
             help="serial: one batch at a time towards the upstream; through: as the client sends them; auto: serial if"
             " it is Supavisor, by its host (*.supabase.com, *.supabase.co) or by the application_name it reports."),
+    _option(_UP, "--tenant", default="", metavar="REF",
+            help="Put .REF behind user names without a dot: Supabase's pooler finds a project by it."),
     _option(_UP, "--require-upstream", is_flag=True,
-            help="Exit with code 1 if the upstream cannot be reached at start."),
+            help="Exit with code 1 if the upstream, or the session endpoint, cannot be reached at start."),
+    _option(_SESSION, "--session-upstream", type=_UPSTREAM, metavar="ADDRESS", show_default="none",
+            help="The session endpoint: a pooler in session mode, or the server itself. Clients choose it by the"
+            " startup parameter pgshim.session=on, or by --session-listen; nothing of theirs is changed or refused."),
+    _option(_SESSION, "--session-listen", type=_LISTEN, multiple=True, metavar="ADDRESS", show_default="none",
+            help="Like --listen, for clients of the session endpoint. Repeatable."),
+    _option(_SESSION, "--unsafe", type=click.Choice(["refuse", "warn", "allow"]), default="refuse",
+            help="What becomes of features that need a session, elsewhere: an error, a warning, nothing."),
+    _option(_SESSION, "--allow", type=_FEATURE, multiple=True, metavar="FEATURE", show_default="none",
+            help="Allow one of them, as in --allow listen. Repeatable."),
+    _option(_SESSION, "--strict-custom-settings", is_flag=True,
+            help="Count settings with a dot in their name, which a server cannot forget, among these features."),
     _option(_LIMITS, "--connect-timeout", type=_DURATION, default="10s", metavar="TIME",
             help="Connecting to one address of the upstream, TLS included."),
     _option(_LIMITS, "--login-timeout", type=_DURATION, default="60s", metavar="TIME",
@@ -166,11 +192,16 @@ def settings_from(options: dict[str, Any]) -> Settings:
     upstream: Address | None = options["upstream"]
     if upstream is None:
         raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
-    values = {name: options[name] for name in Settings.__dataclass_fields__}
+    values = {name: options[name] for name in Settings.__dataclass_fields__ if name in options}
     # The same address twice, as with a bare PORT beside 127.0.0.1:PORT, is one.
-    values["listen"] = tuple(dict.fromkeys(address for group in options["listen"] for address in group))
-    if not options["upstream_tls"]:
-        values["upstream_tls"] = default_upstream_tls(upstream, bool(options["upstream_ca"]))
+    for name in ("listen", "session_listen"):
+        values[name] = tuple(dict.fromkeys(address for group in options[name] for address in group))
+    values["allow"] = tuple(dict.fromkeys(options["allow"]))
+    values["session_upstream_tls"] = "prefer"
+    for name in ("upstream", "session_upstream"):
+        if options[name] is not None:
+            default = default_upstream_tls(options[name], bool(options["upstream_ca"]))
+            values[f"{name}_tls"] = options["upstream_tls"] or default
     settings = Settings(**values)
     check(settings)
     return settings

@@ -8,6 +8,8 @@
     |   +-- MalformedMessage          a body that is too short, too long, or lacks a NUL
     +-- MessageTooLarge       54000   a message that must be held whole is over its limit
     +-- FeatureNotSupported   0A000   what a transaction pooler cannot give
+    +-- InvalidSwitch         42601   `options` of a StartupMessage that are no command line of a server's
+    +-- InvalidParameterValue 22023   a startup parameter of pgshim's own with a value that it does not have
     +-- TooManyConnections    53300   no room for one more client
     +-- LoginTimeout          08006   a client did not finish its login in time
     +-- IdleTimeout           57P05   a client was idle for too long
@@ -65,6 +67,18 @@ class FeatureNotSupported(PgshimError):
     """Something that cannot work through a transaction pooler."""
 
     sqlstate = b"0A000"
+
+
+class InvalidSwitch(PgshimError):
+    """`options` of a StartupMessage that are no command line of a server's."""
+
+    sqlstate = b"42601"
+
+
+class InvalidParameterValue(PgshimError):
+    """A startup parameter of pgshim's own with a value that it does not have."""
+
+    sqlstate = b"22023"
 
 
 class TooManyConnections(PgshimError):

@@ -77,12 +77,22 @@ class Settings:
     upstream_cert: str = ""
     upstream_key: str = ""
     upstream_mode: str = "transaction"
+    #: The session endpoint; None: there is none. It is spoken to as the upstream is, but for the default of TLS.
+    session_upstream: Address | None = None
+    session_upstream_tls: str = "prefer"
+    session_listen: tuple[Address, ...] = ()
+    #: Goes behind a user name without a dot; empty: nothing does.
+    tenant: str = ""
     pipeline: str = "auto"
     require_upstream: bool = False
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False
     allow_plaintext: bool = False
+    #: What becomes of features that need a session, "refuse", "warn" or "allow"; and those that are allowed anyway.
+    unsafe: str = "refuse"
+    allow: tuple[str, ...] = ()
+    strict_custom_settings: bool = False
     connect_timeout: float = 10.0
     login_timeout: float = 60.0
     idle_timeout: float = 0.0
@@ -96,6 +106,17 @@ class Settings:
     def has_tls(self) -> bool:
         """Whether clients are offered TLS."""
         return bool(self.tls_cert) or self.tls_self_signed
+
+    @property
+    def upstreams(self) -> tuple[Address, ...]:
+        """The pooler, and the session endpoint if there is one."""
+        return (self.upstream,) if self.session_upstream is None else (self.upstream, self.session_upstream)
+
+    def tls_of(self, upstream: Address) -> str:
+        """The TLS mode for one of `upstreams`."""
+        if upstream.is_unix:
+            return "disable"
+        return self.session_upstream_tls if upstream == self.session_upstream else self.upstream_tls
 
     def is_serial(self, application_name: bytes | None) -> bool:
         """Whether upstream is to have one Query or Sync outstanding at a time.
@@ -229,19 +250,33 @@ def check(settings: Settings) -> None:
             given, missing = missing, given
         raise ConfigurationError(f"{given} needs {missing} as well; give both")
     _check_upstream_tls(settings)
+    _check_session(settings)
     if settings.has_tls or settings.allow_plaintext:
         return
-    for address in settings.listen:
+    addresses = [("--listen", address) for address in settings.listen]
+    for option, address in addresses + [("--session-listen", address) for address in settings.session_listen]:
         if not address.is_loopback:
             raise ConfigurationError(
-                f"--listen {address} is not loopback and would be served without TLS;"
+                f"{option} {address} is not loopback and would be served without TLS;"
                 " give --tls-cert and --tls-key, --tls-self-signed, or --allow-plaintext"
             )
 
 
+def _check_session(settings: Settings) -> None:
+    if settings.session_listen and settings.session_upstream is None:
+        raise ConfigurationError(
+            f"--session-listen {settings.session_listen[0]} needs --session-upstream; give the session endpoint's"
+            " address, as in --session-upstream pooler.example:5432"
+        )
+    for address in settings.session_listen:
+        if address in settings.listen and (address.port or address.is_unix):
+            raise ConfigurationError(f"--session-listen {address} is --listen's as well; give it another address")
+
+
 def _check_upstream_tls(settings: Settings) -> None:
     mode = settings.upstream_tls
-    if settings.upstream.is_unix and mode not in ("disable", "prefer"):
+    modes = {mode} if settings.session_upstream is None else {mode, settings.session_upstream_tls}
+    if all(upstream.is_unix for upstream in settings.upstreams) and mode not in ("disable", "prefer"):
         raise ConfigurationError(
             f"--upstream-tls {mode} cannot be had on the Unix socket {settings.upstream.path}; leave it out"
         )
@@ -250,9 +285,9 @@ def _check_upstream_tls(settings: Settings) -> None:
             f"--upstream-tls {mode} needs --upstream-ca; give the CA's file, or 'system' for the machine's own roots"
         )
     for option, path in (("--upstream-ca", settings.upstream_ca), ("--upstream-cert", settings.upstream_cert)):
-        if path and mode == "disable":
+        if path and modes == {"disable"}:
             raise ConfigurationError(f"{option} {path} has no use with TLS off; give --upstream-tls verify-full")
-    if settings.upstream_ca and mode in ("prefer", "require"):
+    if settings.upstream_ca and modes.isdisjoint(("verify-ca", "verify-full")):
         raise ConfigurationError(
             f"--upstream-tls {mode} does not verify, so --upstream-ca {settings.upstream_ca} has no use;"
             " give --upstream-tls verify-full"

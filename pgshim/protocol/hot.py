@@ -7,6 +7,7 @@ where the body does not fit its format. Names and SQL stay bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 
 from pgshim.errors import MalformedMessage
@@ -108,6 +109,42 @@ def check_bind(buffer: bytes, pos: int, end: int) -> int:
     return pos
 
 
+def read_bind_values(rest: bytes) -> tuple[bytes, list[bytes | None], bytes]:
+    """(parameter-format codes of two bytes each, values, the result-format part) of what follows a Bind's names."""
+    end = check_bind(rest, 0, len(rest))
+    pos = 2 + 2 * _INT16.unpack_from(rest)[0]
+    formats = rest[2:pos]
+    values: list[bytes | None] = []
+    for _ in range(_INT16.unpack_from(rest, pos)[0]):
+        size = _INT32.unpack_from(rest, pos + 2)[0]
+        is_null = size == 0xFFFFFFFF
+        values.append(None if is_null else rest[pos + 6 : pos + 6 + size])
+        pos += 4 if is_null else 4 + size
+    return formats, values, rest[end:]
+
+
+def bind_values(formats: bytes, values: list[bytes | None]) -> bytes:
+    """The parameter part of a Bind: what `read_bind_values` has read."""
+    parts = [_INT16.pack(len(formats) // 2), formats, _INT16.pack(len(values))]
+    for value in values:
+        parts.append(b"\xff\xff\xff\xff" if value is None else _INT32.pack(len(value)) + value)
+    return b"".join(parts)
+
+
+def format_of(formats: bytes, index: int) -> int:
+    """The format code of a parameter: one code holds for all, none means text."""
+    at = 2 * index if len(formats) > 2 else 0
+    return _INT16.unpack_from(formats, at)[0] if at + 2 <= len(formats) else 0
+
+
+def read_only_value(rows: bytes | bytearray) -> bytes:
+    """The value of a result of one row and one column (a DataRow); empty for NULL or none."""
+    if len(rows) < 11:
+        return b""
+    size = _INT32.unpack_from(rows, 7)[0]
+    return b"" if size == 0xFFFFFFFF else bytes(rows[11 : 11 + size])
+
+
 def expand_result_formats(rest: bytes, columns: int) -> bytes:
     """What follows the names of a Bind, with zero or one result-format codes made one for each of `columns`."""
     pos = check_bind(rest, 0, len(rest))
@@ -136,6 +173,14 @@ def read_execute(buffer: bytes, start: int, end: int) -> bytes:
     if portal_end + 5 != end:
         raise _bad_format()
     return buffer[start + 5 : portal_end]
+
+
+def read_function_oid(buffer: bytes, start: int, end: int) -> int:
+    """The function's OID of a FunctionCall, of which the rest may still be missing."""
+    if start + 9 > end:
+        raise _bad_format()
+    found: int = _INT32.unpack_from(buffer, start + 5)[0]
+    return found
 
 
 def read_query(buffer: bytes, start: int, end: int) -> bytes:
@@ -190,10 +235,41 @@ def read_shape(buffer: bytes, start: int, end: int) -> tuple[int, bytes]:
 
 def error_response(severity: str, sqlstate: bytes, text: str, hint: str = "", *, routine: bytes = b"") -> bytes:
     """An ErrorResponse of pgshim's own (`text` is the primary message)."""
+    return _report(0x45, severity, sqlstate, text, hint, routine)
+
+
+def notice_response(severity: str, sqlstate: bytes, text: str, hint: str = "") -> bytes:
+    """A NoticeResponse of pgshim's own."""
+    return _report(0x4E, severity, sqlstate, text, hint, b"")
+
+
+def _report(type_code: int, severity: str, sqlstate: bytes, text: str, hint: str, routine: bytes) -> bytes:
     level = severity.encode()
     fields = [b"S" + level, b"V" + level, b"C" + sqlstate, b"M" + text.encode("utf-8", "replace")]
     if hint:
         fields.append(b"H" + hint.encode("utf-8", "replace"))
     if routine:
         fields.append(b"R" + routine)
-    return message(0x45, b"\0".join(fields) + b"\0\0")
+    return message(type_code, b"\0".join(fields) + b"\0\0")
+
+def with_hint(error: bytes, hint: str) -> bytes:
+    """An ErrorResponse with a hint, if it has none."""
+    if b"\0H" in error:
+        return error
+    return message(error[0], error[5:-1] + b"H" + hint.encode() + b"\0\0")
+
+
+def without_position(message: bytes) -> bytes:
+    """An ErrorResponse or NoticeResponse without its position (P)."""
+    return with_position(message, None)
+
+
+def with_position(message: bytes, change: Callable[[int], int | None] | None) -> bytes:
+    """The same with its position changed, or without it where that gives None. Characters, the first is 1."""
+    parts = message[5:-1].split(b"\0")
+    for index, part in enumerate(parts):
+        if part[:1] == b"P" and part[1:].isdigit():
+            position = change(int(part[1:])) if change is not None else None
+            parts[index : index + 1] = [] if position is None else [b"P%d" % position]
+            return _HEADER.pack(message[0], len(b"\0".join(parts)) + 5) + b"\0".join(parts) + b"\0"
+    return message

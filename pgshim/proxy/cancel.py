@@ -29,10 +29,9 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_connections", "_upstream")
+    __slots__ = ("_connections",)
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self) -> None:
         self._connections: dict[bytes, Connection] = {}
 
     def register(self, connection: Connection) -> None:
@@ -55,16 +54,18 @@ class Canceller:
             logger.debug("CancelRequest dropped: %s", "nothing to cancel" if connection else "unknown key")
         else:
             logger.debug("CancelRequest", extra={"connection": connection.number})
-            await self.send(key, connection.endpoint, connection)
+            await self.send(key, connection.upstream, connection.endpoint, connection)
         client.close()
 
-    async def send(self, key: bytes, endpoint: Endpoint | None, connection: Connection | None = None) -> None:
+    async def send(
+        self, key: bytes, upstream: Upstream, endpoint: Endpoint | None, connection: Connection | None = None
+    ) -> None:
         """Send a CancelRequest to where the connection is, and wait for EOF.
 
         PgBouncer 1.18 aborts when a canceller closes first. With a `connection`: only if it still has a reply coming.
         """
         try:
-            transport, _ = await self._upstream.connect(_UntilEof, endpoint)
+            transport, _ = await upstream.connect(_UntilEof, endpoint)
         except UpstreamUnreachable as error:
             logger.warning("CancelRequest not sent: %s", error.message)
             return

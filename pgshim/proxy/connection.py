@@ -19,11 +19,11 @@ from pgshim.proxy import farewells
 from pgshim.proxy.departure import Departure
 from pgshim.proxy.flow import Flow, UpstreamSide
 from pgshim.proxy.sockets import HIGH_WATER, abort, close_gently
-from pgshim.session.login import Login
 
 if TYPE_CHECKING:
     from pgshim.proxy.server import Server
     from pgshim.proxy.upstream import Endpoint
+    from pgshim.session.login import Login
     from pgshim.session.plain import PlainSession
     from pgshim.session.session import Session
 
@@ -42,18 +42,20 @@ class Connection(asyncio.Protocol):
 
     __slots__ = ("_early", "_has_attention", "_is_draining", "_is_half_closed", "_linger", "_login", "_server",
                  "_session", "_timer", "endpoint", "flow", "idle_ticks", "is_active", "key", "number",
-                 "phase")  # fmt: skip
+                 "phase", "upstream")  # fmt: skip
 
-    def __init__(self, server: Server, client: asyncio.Transport, number: int, startup: bytes, deadline: float) -> None:
+    def __init__(self, server: Server, client: asyncio.Transport, number: int, login: Login, deadline: float) -> None:
         self._server = server
         self.flow = Flow(client)
         #: The number by which the log calls this connection.
         self.number = number
         self.phase = Phase.CONNECTING
-        self._login: Login | None = server.stages.login(startup)
+        self._login: Login | None = login
         self._session: Session | PlainSession | None = None
         #: What the client sent before the upstream was there.
         self._early = b""
+        #: The pooler, or the session endpoint; and the address of it that this connection is on.
+        self.upstream = server.upstream_of(is_at_session_endpoint=login.is_at_session_endpoint)
         self.endpoint: Endpoint | None = None
         #: The body of BackendKeyData, by which a CancelRequest finds this connection.
         self.key: bytes | None = None
@@ -80,7 +82,7 @@ class Connection(asyncio.Protocol):
 
     async def _connect(self) -> None:
         try:
-            _, self.endpoint = await self._server.upstream.connect(lambda: UpstreamSide(self))
+            _, self.endpoint = await self.upstream.connect(lambda: UpstreamSide(self))
         except UpstreamUnreachable as error:
             if self.phase == Phase.CONNECTING:
                 self.fail(error)
@@ -172,8 +174,7 @@ class Connection(asyncio.Protocol):
         if stage.has_said_fatal:
             self._end()
             return
-        address = self._server.upstream.address
-        self.fail(farewells.upstream_lost(address, in_login=self.phase == Phase.LOGIN))
+        self.fail(farewells.upstream_lost(self.upstream.address, in_login=self.phase == Phase.LOGIN))
 
     def set_upstream_full(self, is_full: bool) -> None:
         self.flow.is_upstream_full = is_full
@@ -191,7 +192,7 @@ class Connection(asyncio.Protocol):
             self.fail(error)
             return
         self._write()
-        if login.is_terminated:
+        if login.is_terminated or login.is_refused:
             self._end()
         elif login.is_complete:
             self._start_session(login)

@@ -31,7 +31,8 @@ PATIENCE = 5.0
 class Departure(asyncio.Protocol):
     """Takes over the upstream's transport from a connection that has ended."""
 
-    __slots__ = ("_endpoint", "_has_cancelled", "_key", "_number", "_server", "_session", "_timer", "_transport")
+    __slots__ = ("_endpoint", "_has_cancelled", "_key", "_number", "_server", "_session", "_timer", "_transport",
+                 "_upstream")  # fmt: skip
 
     def __init__(
         self, server: Server, transport: asyncio.Transport, session: Session | PlainSession, connection: Connection
@@ -40,6 +41,7 @@ class Departure(asyncio.Protocol):
         self._transport = transport
         self._session = session
         self._key = connection.key
+        self._upstream = connection.upstream
         self._endpoint: Endpoint | None = connection.endpoint
         self._number = connection.number
         self._has_cancelled = False
@@ -77,7 +79,7 @@ class Departure(asyncio.Protocol):
             abort(self._transport)
             return
         self._has_cancelled = True
-        self._server.spawn(self._server.canceller.send(self._key, self._endpoint))
+        self._server.spawn(self._server.canceller.send(self._key, self._upstream, self._endpoint))
         self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._press)
 
     def abort(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgshim.errors import FeatureNotSupported, PgshimError, ProtocolViolation
+from pgshim.errors import FeatureNotSupported, InvalidParameterValue, InvalidSwitch, PgshimError, ProtocolViolation
 from pgshim.protocol import hot
 from pgshim.proxy.cancel import CANCEL_REQUEST_CODE
 from pgshim.proxy.connection import Connection
@@ -21,6 +21,9 @@ logger = logging.getLogger("pgshim.server")
 
 _HEADER = Struct("!II")
 
+#: What is logged as no more than news.
+_THE_CLIENTS_OWN = FeatureNotSupported, InvalidParameterValue, InvalidSwitch, ProtocolViolation
+
 #: MAX_STARTUP_PACKET_LENGTH in the server's pqcomm.h.
 LONGEST_PACKET = 10_000
 
@@ -28,14 +31,18 @@ LONGEST_PACKET = 10_000
 class Greeting(asyncio.Protocol):
     """Reads the first packet, and hands the transport on."""
 
-    __slots__ = ("_deadline", "_early", "_is_direct", "_server", "_timer", "_transport")
+    __slots__ = ("_deadline", "_early", "_is_at_session_endpoint", "_is_direct", "_server", "_timer", "_transport")
 
-    def __init__(self, server: Server, early: bytes, deadline: float, *, is_direct: bool) -> None:
+    def __init__(
+        self, server: Server, early: bytes, deadline: float, *, is_direct: bool, is_at_session_endpoint: bool
+    ) -> None:
         self._server = server
         self._early = bytearray(early)
         #: The loop's time at which the login must be complete; 0: none.
         self._deadline = deadline
         self._is_direct = is_direct
+        #: The client came by --session-listen.
+        self._is_at_session_endpoint = is_at_session_endpoint
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -103,7 +110,8 @@ class Greeting(asyncio.Protocol):
                 f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: server supports 3.0 to 3.2"
             )
         self._server.check_room()
-        connection = Connection(self._server, client, self._server.next_number(), packet, self._deadline)
+        login = self._server.stages.login(packet, is_at_session_endpoint=self._is_at_session_endpoint)
+        connection = Connection(self._server, client, self._server.next_number(), login, self._deadline)
         self._server.connections.add(connection)
         client.set_protocol(connection)
         connection.start(rest)
@@ -111,7 +119,7 @@ class Greeting(asyncio.Protocol):
 
 def refuse(client: asyncio.Transport, error: PgshimError) -> None:
     """Answer the first packet with a FATAL, and close."""
-    level = logging.INFO if isinstance(error, (FeatureNotSupported, ProtocolViolation)) else logging.WARNING
+    level = logging.INFO if isinstance(error, _THE_CLIENTS_OWN) else logging.WARNING
     logger.log(level, "refused: %s", error.message)
     client.write(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
     close_gently(client)

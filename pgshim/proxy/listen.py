@@ -14,7 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgshim.settings import Address
 
@@ -40,6 +40,8 @@ class Listener:
 
     sock: socket.socket
     address: Address
+    #: Of --session-listen: its clients go to the session endpoint.
+    is_at_session_endpoint: bool = False
 
     def close(self) -> None:
         """Stop listening, and take away a Unix socket's file."""
@@ -49,16 +51,20 @@ class Listener:
                 os.unlink(self.address.path)
 
 
-def open_listeners(addresses: tuple[Address, ...]) -> list[Listener]:
+def open_listeners(addresses: tuple[Address, ...], session_addresses: tuple[Address, ...] = ()) -> list[Listener]:
     """Listen on all of them; raises ListenError, with nothing left open, when one cannot be had."""
     listeners: list[Listener] = []
+    wanted = [(address, False) for address in addresses] + [(address, True) for address in session_addresses]
     try:
-        for address in addresses:
+        for address, is_at_session_endpoint in wanted:
+            option = "--session-listen" if is_at_session_endpoint else "--listen"
             try:
-                listeners += _open_unix(address) if address.is_unix else _open_tcp(address)
+                opened = _open_unix(address) if address.is_unix else _open_tcp(address)
             except OSError as error:
                 if not (address.is_optional and error.errno in _NO_FAMILY):
-                    raise ListenError(_sentence(address, error)) from error
+                    raise ListenError(_sentence(address, error, option)) from error
+            else:
+                listeners += (replace(each, is_at_session_endpoint=is_at_session_endpoint) for each in opened)
     except ListenError:
         for listener in listeners:
             listener.close()
@@ -66,12 +72,12 @@ def open_listeners(addresses: tuple[Address, ...]) -> list[Listener]:
     return listeners
 
 
-def _sentence(address: Address, error: OSError) -> str:
+def _sentence(address: Address, error: OSError, option: str) -> str:
     has_number = error.errno is not None and error.errno > 0
     reason = os.strerror(error.errno or 0).lower() if has_number else str(error.strerror or error).lower()
-    what_to_do = "choose another address with --listen"
+    what_to_do = f"choose another address with {option}"
     if error.errno == errno.EADDRINUSE:
-        what_to_do = "stop what listens there, or choose another port with --listen"
+        what_to_do = f"stop what listens there, or choose another port with {option}"
     return f"cannot listen on {address}: {reason}; {what_to_do}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
-from pgshim.settings import Settings
+from pgshim.settings import Address, Settings
 
 logger = logging.getLogger("pgshim.server")
 
@@ -57,12 +57,15 @@ async def _main(settings: Settings) -> int:
 
 
 async def _probe(server: Server) -> bool:
-    try:
-        await server.upstream.probe()
-    except UpstreamUnreachable as error:
-        logger.warning("%s. %s", error.message, error.hint)
-        return False
-    return True
+    is_there = True
+    for upstream in (server.upstream, server.session_upstream):
+        try:
+            if upstream is not None:
+                await upstream.probe()
+        except UpstreamUnreachable as error:
+            logger.warning("%s. %s", error.message, error.hint)
+            is_there = False
+    return is_there
 
 
 async def _probe_only(server: Server) -> None:
@@ -76,15 +79,28 @@ def _log_start(server: Server) -> None:
     if settings.has_tls:
         down = "TLS, self-signed" if settings.tls_self_signed else "TLS"
     for listener in server.listeners:
-        logger.info("listening on %s (%s)", listener.address, "plaintext" if listener.address.is_unix else down)
-    up = {"disable": "unencrypted", "prefer": "TLS prefer: certificate not verified, unencrypted if there is no TLS",
-          "require": "TLS require: certificate not verified"}.get(
-        settings.upstream_tls, f"TLS {settings.upstream_tls}"
-    )  # fmt: skip
-    if settings.upstream.is_unix:
-        up = "Unix socket"
+        how = "plaintext" if listener.address.is_unix else down
+        where = " for the session endpoint" if listener.is_at_session_endpoint else ""
+        logger.info("listening on %s (%s)%s", listener.address, how, where)
     pipeline = "serial" if settings.is_serial(None) else settings.pipeline
-    logger.info("upstream %s (%s), %s mode, pipeline %s", settings.upstream, up, settings.upstream_mode, pipeline)
+    session = ""
+    if settings.session_upstream is not None:
+        session = f"; session endpoint {settings.session_upstream} ({_describe(settings, settings.session_upstream)})"
+    up = _describe(settings, settings.upstream)
+    text = "upstream %s (%s), %s mode, pipeline %s%s"
+    logger.info(text, settings.upstream, up, settings.upstream_mode, pipeline, session)
+
+
+def _describe(settings: Settings, upstream: Address) -> str:
+    """How an upstream is spoken to."""
+    if upstream.is_unix:
+        return "Unix socket"
+    mode = settings.tls_of(upstream)
+    if mode == "disable":
+        return "unencrypted"
+    caveat = {"prefer": ": certificate not verified, unencrypted if there is no TLS",
+              "require": ": certificate not verified"}.get(mode, "")  # fmt: skip
+    return f"TLS {mode}{caveat}"
 
 
 class _Ending:

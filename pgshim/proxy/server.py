@@ -8,6 +8,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from pgshim.errors import PgshimError, TooManyConnections
@@ -39,8 +40,12 @@ class Server:
     def __init__(self, settings: Settings, descriptors: int = 1 << 20) -> None:
         self.settings = settings
         self.contexts = Contexts(settings)
-        self.upstream = Upstream(settings, self.contexts)
-        self.canceller = Canceller(self.upstream)
+        self.upstream = Upstream(settings, settings.upstream, self.contexts)
+        #: The session endpoint.
+        self.session_upstream: Upstream | None = None
+        if settings.session_upstream is not None:
+            self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts)
+        self.canceller = Canceller()
         self.stages = Stages(settings)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
@@ -76,13 +81,14 @@ class Server:
 
     def start(self) -> None:
         """Listen, on all addresses or none. Raises ListenError."""
-        self.listeners = open_listeners(self.settings.listen)
+        self.listeners = open_listeners(self.settings.listen, self.settings.session_listen)
         for listener in self.listeners:
-            self._accepting.append(self.spawn(accept(listener, self.admit)))
+            admit = partial(self.admit, is_at_session_endpoint=listener.is_at_session_endpoint)
+            self._accepting.append(self.spawn(accept(listener, admit)))
         if self.settings.idle_timeout:
             self._idle_sweep.start()
 
-    def admit(self, sock: socket.socket) -> None:
+    def admit(self, sock: socket.socket, *, is_at_session_endpoint: bool = False) -> None:
         """Take a client's socket from the accept loop."""
         in_use = len(self._arrivals) + len(self.greetings) + 2 * len(self.connections) + len(self.departures)
         if in_use >= self._descriptors:
@@ -91,11 +97,11 @@ class Server:
             with contextlib.suppress(OSError), sock:
                 sock.send(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
             return
-        task = self.spawn(self._welcome(sock))
+        task = self.spawn(self._welcome(sock, is_at_session_endpoint))
         self._arrivals.add(task)
         task.add_done_callback(self._arrivals.discard)
 
-    async def _welcome(self, sock: socket.socket) -> None:
+    async def _welcome(self, sock: socket.socket, is_at_session_endpoint: bool) -> None:
         """Agree on TLS, and wait for the first packet; all of it, and the login, within --login-timeout."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.login_timeout if self.settings.login_timeout else 0.0
@@ -108,7 +114,13 @@ class Server:
                     sock.close()
                     return
                 await loop.connect_accepted_socket(
-                    lambda: Greeting(self, outcome.early, deadline, is_direct=outcome.is_direct),
+                    lambda: Greeting(
+                        self,
+                        outcome.early,
+                        deadline,
+                        is_direct=outcome.is_direct,
+                        is_at_session_endpoint=is_at_session_endpoint,
+                    ),
                     sock,
                     ssl=context if outcome.has_tls else None,
                     ssl_handshake_timeout=HANDSHAKE_TIMEOUT if outcome.has_tls else None,
@@ -135,6 +147,13 @@ class Server:
         if self._most_connections < self.settings.max_connections:
             hint = "The limit is that of open files in pgshim's environment (ulimit -n)."
         return TooManyConnections("sorry, too many clients already", hint=hint)
+
+    def upstream_of(self, *, is_at_session_endpoint: bool) -> Upstream:
+        """Where a connection goes: the session endpoint, or the pooler."""
+        if is_at_session_endpoint:
+            assert self.session_upstream is not None
+            return self.session_upstream
+        return self.upstream
 
     def next_number(self) -> int:
         """The number by which the log calls the next connection."""

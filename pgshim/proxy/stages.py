@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from pgshim.session.conversation import Limits
 from pgshim.session.login import Login
 from pgshim.session.plain import PlainSession
-from pgshim.session.session import Session, frontend_rules
+from pgshim.session.session import ClientSettings, Policy, Session, frontend_rules
+from pgshim.session.startup_check import AcceptedSettings
+from pgshim.session.startup_request import Service
 from pgshim.session.statements import SharedTexts
 from pgshim.settings import Settings
 
@@ -27,26 +30,39 @@ class Stage(Protocol):
 class Stages:
     """Makes the stages of all connections of a process; what they share is here."""
 
-    __slots__ = ("_limits", "_rules", "_settings", "_texts")
+    __slots__ = ("_accepted", "_at_session_endpoint", "_limits", "_policy", "_rules", "_service", "_settings", "_texts")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        has_session_endpoint = settings.session_upstream is not None
+        self._service = Service(settings.upstream_mode, settings.tenant.encode(), has_session_endpoint)
+        self._at_session_endpoint = replace(self._service, is_at_session_endpoint=True)
+        #: Startup settings that servers of the upstream have accepted.
+        self._accepted = AcceptedSettings()
         self._limits = Limits(settings.max_message, settings.max_statements, settings.max_statement_bytes)
         self._rules = frontend_rules(settings.max_message)
+        self._policy = Policy(
+            settings.unsafe,
+            frozenset(settings.allow),
+            str(settings.session_listen[0]) if settings.session_listen else "",
+            has_session_endpoint,
+        )
         self._texts = SharedTexts()
 
-    def login(self, startup: bytes) -> Login:
-        """The first stage, from a whole StartupMessage."""
-        return Login(startup)
+    def login(self, startup: bytes, *, is_at_session_endpoint: bool) -> Login:
+        """The first stage, from a whole StartupMessage; of a client of --session-listen, or another."""
+        service = self._at_session_endpoint if is_at_session_endpoint else self._service
+        return Login(startup, service, self._accepted)
 
     def session(self, login: Login) -> Session | PlainSession:
         """The stage that follows a login that is complete."""
-        if self._settings.upstream_mode == "session":
+        if login.is_plain:
             return PlainSession()
         return Session(
             self._limits,
             self._texts,
             self._rules,
+            ClientSettings(login.parameters, login.told, login.settings, login.startup),
+            self._policy,
             is_serial=self._settings.is_serial(login.parameters.get(b"application_name")),
-            standard_strings=login.parameters.get(b"standard_conforming_strings") != b"off",
         )

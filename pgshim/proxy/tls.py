@@ -27,21 +27,25 @@ _SELF_SIGNED_LIFETIME = datetime.timedelta(days=3650)
 
 
 class Contexts:
-    """The contexts in use: `client_side` for clients that connect here, `upstream_side` for the upstream."""
+    """The contexts in use: `client_side` for clients that connect here, `upstream_side` for upstreams."""
 
-    __slots__ = ("_settings", "client_side", "upstream_side")
+    __slots__ = ("_settings", "_upstream_sides", "client_side")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.client_side = client_side_context(settings)
-        self.upstream_side = upstream_side_context(settings)
+        self._upstream_sides = _upstream_sides(settings)
+
+    def upstream_side(self, mode: str) -> ssl.SSLContext | None:
+        """How an upstream with this TLS mode is spoken to; None: without TLS."""
+        return self._upstream_sides[mode]
 
     def reload(self) -> None:
         """Read the files again; raises ConfigurationError and changes nothing when one of them is no good."""
         client_side = self.client_side
         if self._settings.tls_cert:
             client_side = client_side_context(self._settings)
-        self.upstream_side = upstream_side_context(self._settings)
+        self._upstream_sides = _upstream_sides(self._settings)
         self.client_side = client_side
 
 
@@ -59,10 +63,14 @@ def client_side_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def upstream_side_context(settings: Settings) -> ssl.SSLContext | None:
-    """How the upstream is spoken to; None for `disable` and for Unix sockets."""
-    mode = settings.upstream_tls
-    if mode == "disable" or settings.upstream.is_unix:
+def _upstream_sides(settings: Settings) -> dict[str, ssl.SSLContext | None]:
+    modes = {settings.tls_of(address) for address in settings.upstreams}
+    return {mode: upstream_side_context(settings, mode) for mode in modes}
+
+
+def upstream_side_context(settings: Settings, mode: str) -> ssl.SSLContext | None:
+    """How an upstream with this TLS mode is spoken to; None for `disable`."""
+    if mode == "disable":
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -45,14 +45,16 @@ class Endpoint:
 
 
 class Upstream:
-    """The upstream that all connections of a process share."""
+    """What all connections of a process share that go to `address`: the pooler, or the session endpoint."""
 
-    __slots__ = ("_contexts", "_has_spoken_tls", "_has_warned", "_settings", "address")
+    __slots__ = ("_contexts", "_has_spoken_tls", "_has_warned", "_option", "_settings", "_tls", "address")
 
-    def __init__(self, settings: Settings, contexts: Contexts) -> None:
+    def __init__(self, settings: Settings, address: Address, contexts: Contexts) -> None:
         self._settings = settings
         self._contexts = contexts
-        self.address: Address = settings.upstream
+        self.address = address
+        self._tls = settings.tls_of(address)
+        self._option = "--session-upstream" if address == settings.session_upstream else "--upstream"
         #: "A host that spoke TLS once is never spoken to in clear by this process."
         self._has_spoken_tls = False
         self._has_warned = False
@@ -94,7 +96,7 @@ class Upstream:
         except OSError as error:
             raise UpstreamUnreachable(
                 f'could not resolve the upstream\'s name "{address.host}": {_text(error)}',
-                hint="Check --upstream, and that this machine can resolve the name.",
+                hint=f"Check {self._option}, and that this machine can resolve the name.",
             ) from error
         return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
@@ -105,7 +107,7 @@ class Upstream:
             sock.setblocking(False)
             tune(sock)
             await loop.sock_connect(sock, endpoint.sockaddr)
-            context = self._contexts.upstream_side
+            context = self._contexts.upstream_side(self._tls)
             if context is None or not await self._has_tls(loop, sock, endpoint):
                 transport, _ = await loop.create_connection(factory, sock=sock)
             else:
@@ -141,7 +143,7 @@ class Upstream:
                 f"the upstream {self.address} sent unencrypted bytes behind its answer to the request for TLS",
                 hint="Either it does not speak the PostgreSQL protocol, or somebody tampers with the connection.",
             )
-        if self._settings.upstream_tls != "prefer":
+        if self._tls != "prefer":
             raise UpstreamUnreachable(
                 f"the upstream {self.address} does not offer TLS",
                 hint="pgshim is to insist on it (--upstream-tls); if the way there is safe, use --upstream-tls=prefer.",
@@ -160,7 +162,7 @@ class Upstream:
         while len(answer) < _LONGEST_REFUSAL and (more := await loop.sock_recv(sock, _LONGEST_REFUSAL)):
             answer += more
         text = ""
-        if self._settings.upstream_tls == "prefer":
+        if self._tls == "prefer":
             text = hot.read_fields(answer, 0, len(answer)).get(ord("M"), b"").decode("utf-8", "replace")
         return UpstreamUnreachable(
             f"the upstream {self.address} refused the connection{': ' + text if text else ' when asked for TLS'}",
@@ -169,7 +171,7 @@ class Upstream:
 
     def _warn(self, endpoint: Endpoint, is_encrypted: bool) -> None:
         """Once in a process: what anybody on the way to the upstream can do."""
-        if self._has_warned or endpoint.is_loopback or self._settings.upstream_tls in ("verify-ca", "verify-full"):
+        if self._has_warned or endpoint.is_loopback or self._tls in ("verify-ca", "verify-full"):
             return
         self._has_warned = True
         if is_encrypted:
@@ -186,7 +188,7 @@ class Upstream:
         elif isinstance(error, TimeoutError):
             reason, hint = "no answer in time", "Check that it runs and can be reached; --connect-timeout is the limit."
         else:
-            reason, hint = _text(error), "Check that it runs and listens there, and --upstream."
+            reason, hint = _text(error), f"Check that it runs and listens there, and {self._option}."
         return UpstreamUnreachable(f"could not connect to the upstream {self.address}: {reason}", hint=hint)
 
 

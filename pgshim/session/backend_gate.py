@@ -9,11 +9,25 @@ from __future__ import annotations
 from pgshim.errors import MalformedMessage, UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
+from pgshim.session.client_settings import MAX_SIZE, ClientSettings
 from pgshim.session.conversation import Limits
 from pgshim.session.features import copying, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
-from pgshim.session.outstanding import COMPLETES, FAKE, FORWARD, QUERY, SKIP, WATCH, Kind, Owed
+from pgshim.session.outstanding import (
+    CHANGES_STATUS,
+    COMPLETES,
+    FAKE,
+    FORWARD,
+    QUERY,
+    SKIP,
+    SYNC_WRAPPED,
+    WATCH,
+    Kind,
+    Owed,
+    edit_own,
+)
+from pgshim.session.refusal import Policy
 from pgshim.session.statements import SharedTexts
 
 _DATA_ROW = ord("D")
@@ -22,7 +36,16 @@ _READY, _ERROR, _NOTICE, _NOTIFICATION, _PARAMETER_STATUS, _COPY_IN_RESPONSE = b
 #: Backend messages other than rows are small, the largest that is read being a ParameterDescription of 65,535 types;
 #: one that is larger than this passes as it comes.
 _HOLD = 272 * 1024
+_ROLLBACK = hot.query(b"ROLLBACK")
+_TERMINATION_HINT = (
+    "This session has settings in force, so pgshim runs the statement in a transaction with them. RESET them, or use a "
+    "connection without settings, to let a procedure end its transactions."
+)
 _RULES = FrameRules(passed=b"Dd", wanted=b"123ACEGHINRSTVWZKcnstv", hold=_HOLD)
+
+
+def _only_ready(type_code: int, message: bytes) -> bytes | None:
+    return None if type_code == _READY else b""
 
 
 class BackendGate(FrontendGate):
@@ -31,9 +54,16 @@ class BackendGate(FrontendGate):
     __slots__ = ("_backend", "_passes_backend_rest", "has_said_fatal")
 
     def __init__(
-        self, limits: Limits, texts: SharedTexts, rules: FrameRules, *, is_serial: bool, standard_strings: bool
+        self,
+        limits: Limits,
+        texts: SharedTexts,
+        rules: FrameRules,
+        settings: ClientSettings,
+        policy: Policy,
+        *,
+        is_serial: bool,
     ) -> None:
-        super().__init__(limits, texts, rules, is_serial=is_serial, standard_strings=standard_strings)
+        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial)
         self._backend = Framer(_RULES)
         #: Whether the rest of a large message from upstream goes to the client.
         self._passes_backend_rest = True
@@ -58,7 +88,7 @@ class BackendGate(FrontendGate):
         out = self.to_client
         pos = kept = 0
         for type_code, start, stop, missing in frames:
-            if start > pos and not self._passes_rows():
+            if start > pos and not self._passes_rows(buffer, pos, start):
                 if pos > kept:
                     out.append(buffer[kept:pos])
                 kept = start
@@ -81,7 +111,7 @@ class BackendGate(FrontendGate):
                 kept = stop
                 self.give_answers()
             pos = stop
-        if end > pos and not self._passes_rows():
+        if end > pos and not self._passes_rows(buffer, pos, end):
             if kept < pos:
                 out.append(buffer[kept:pos])
             return
@@ -92,16 +122,20 @@ class BackendGate(FrontendGate):
     def is_inside_reply(self) -> bool:
         """Whether the client has been given the beginning of a message, and not yet its end."""
         return self._backend.is_inside_passed and self._passes_backend_rest and (
-            self._backend.is_continuing or self._passes_rows()
+            self._backend.is_continuing or self._passes_rows(b"", 0, 0)
         )
 
-    def _passes_rows(self) -> bool:
-        """Whether DataRow and CopyData, which belong to the head of the queue, go to the client."""
+    def _passes_rows(self, buffer: bytes, start: int, end: int) -> bool:
+        """Whether DataRow and CopyData, which belong to the head of the queue, go to the client; else some are kept."""
         head = self.outstanding[0] if self.outstanding else None
         if head is None or not head.replies[_DATA_ROW]:
             raise UpstreamViolation("the upstream sent rows that nothing asked for")
         if head.action == WATCH and head.watch is not None:
-            return head.watch(CONTINUATION, b"") is None
+            if head.watch(CONTINUATION, b"") is None:
+                return True
+            if head.rows is not None and len(head.rows) < MAX_SIZE:
+                head.rows += buffer[start:end]
+            return False
         return head.action != SKIP and head.failure is None
 
     def _reply(
@@ -119,6 +153,8 @@ class BackendGate(FrontendGate):
             return replacement
         if type_code == _PARAMETER_STATUS:
             return self._on_parameter_status(buffer, start, stop)
+        if type_code == _NOTICE and head is not None and head.edit is not None and not missing:
+            return head.edit(type_code, buffer[start:stop])
         if type_code in (_NOTICE, _NOTIFICATION):
             return None
         if type_code == _COPY_IN_RESPONSE and head is not None and head.kind in (Kind.EXECUTE, Kind.QUERY):
@@ -129,6 +165,8 @@ class BackendGate(FrontendGate):
         replacement = self._pass(head, type_code, buffer[start:stop])
         self._passes_backend_rest = replacement is None
         if role == COMPLETES:
+            if head.effect is not None:
+                head.effect(buffer[start:stop])
             self._complete(head)
         return replacement
 
@@ -186,11 +224,29 @@ class BackendGate(FrontendGate):
             self.verifies = False
             if status == hot.IDLE:
                 self.portals.clear()
+                self.setting_portals.clear()
+                self.has_drawn = False
             elif status == hot.IN_BLOCK and not self.is_open:
                 self.slot = self.slot_at_sync
+        if self.settings.is_active or self.settings.has_news:
+            self._settle_settings()
         if head.failure is not None:
             return shapes.ready_of_failing(self, head.failure)
-        return b"" if head.action == SKIP else None
+        if head.action == SKIP or (head.kind is Kind.QUERY and head.watch and head.watch(_READY, message) == b""):
+            return b""
+        if head is SYNC_WRAPPED and status != hot.IDLE:
+            # A block of pgshim's own has failed: it ends before the client hears of it.
+            self.send_query(_ROLLBACK, Owed(Kind.QUERY, WATCH, watch=_only_ready, edit=edit_own, effect=CHANGES_STATUS))
+            return b""
+        return self.ready() if self.settings.has_news else None
+
+    def _settle_settings(self) -> None:
+        """What a ReadyForQuery makes of the client's settings."""
+        settings = self.settings
+        if settings.is_unsettled and not self.outstanding.changes_status():
+            settings.is_unsettled = False
+        settings.end_batch(self.status)
+        self.standard_strings = settings.shown(b"standard_conforming_strings", self.status) != b"off"
 
     def _on_error(self, head: Owed | None, message: bytes, missing: int) -> bytes | None:
         """ErrorResponse: fails the head of the queue; for an extended-query message also all up to the next Sync."""
@@ -208,6 +264,11 @@ class BackendGate(FrontendGate):
         else:
             # What pgshim sent to fail must fail by its syntax; a cancel, say, is the client's to see.
             replacement = head.error if not head.error or b"\0C42601\0" in message else None
+        self.settings.has_failed = True
+        if replacement is None and head.edit is not None and not missing:
+            replacement = head.edit(_ERROR, message)
+        if b"\0C2D000\0" in message and self.settings.current:
+            replacement = hot.with_hint(replacement or message, _TERMINATION_HINT)
         if head.has_ready:
             if head.may_copy_in:
                 self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
@@ -227,8 +288,10 @@ class BackendGate(FrontendGate):
 
     def _on_parameter_status(self, buffer: bytes, start: int, stop: int) -> bytes | None:
         name, value = hot.read_parameter_status(buffer, start, stop)
-        if name == b"standard_conforming_strings":
-            self.standard_strings = value != b"off"
         if name == b"application_name" and value == b"Supavisor":
             return b""  # Its heartbeat, not a setting of the client's.
-        return None
+        self.settings.note_status(name, value)
+        if self.outstanding:
+            return b""  # Told with the ReadyForQuery.
+        self.settings.end_batch(self.status)
+        return self.settings.news(self.status)

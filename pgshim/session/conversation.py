@@ -8,24 +8,35 @@ queue (`pgshim.session.outstanding`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from pgshim.protocol import hot
+from pgshim.session.client_settings import Call, ClientSettings
 from pgshim.session.outstanding import (
+    BIND_OWN,
+    EXECUTE_OWN,
     FAKE,
     LOCAL_SYNC,
+    PARSE_OWN,
     PARSE_SKIPPED,
     SKIP,
     SYNC,
     SYNC_PURE,
     SYNC_SKIPPED,
+    SYNC_WRAPPED,
+    WATCH,
     Kind,
     Outstanding,
     Owed,
 )
+from pgshim.session.refusal import Policy
 from pgshim.session.statements import Change, SharedTexts, Statement, Statements
 
 #: A Parse that every server refuses with a syntax error: it makes the server fail where pgshim has to.
 BAD_PARSE = hot.parse_unnamed(b"pgshim raises an error of its own here\0\0\0")
+
+_BIND = hot.bind_unnamed(b"", 6) + bytes(6)
+_EXECUTE = hot.message(ord("E"), b"\0" + bytes(4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,32 @@ class Limits:
     max_statement_bytes: int = 64 * 1024 * 1024
 
 
+#: A division by zero: no syntax error, so that a failed block refuses it as it does everything.
+_FAILING_QUERY = hot.query(b"SELECT 1/0")
+
+_ERROR = ord("E")
+
+#: Client encodings and Python's names for them, as far as Python has them.
+_CODECS = {
+    b"LATIN1": "latin-1",
+    **{b"LATIN%d" % n: f"iso8859_{part}" for n, part in zip(range(2, 11), (2, 3, 4, 9, 10, 13, 14, 15, 16), strict=True)},
+    **{b"WIN%d" % n: f"cp{n}" for n in (866, 874, *range(1250, 1259))},
+    b"ISO_8859_5": "iso8859_5",
+    b"ISO_8859_6": "iso8859_6",
+    b"ISO_8859_7": "iso8859_7",
+    b"ISO_8859_8": "iso8859_8",
+    b"KOI8R": "koi8_r",
+    b"KOI8U": "koi8_u",
+    b"EUC_JP": "euc_jp",
+    b"EUC_KR": "euc_kr",
+    b"EUC_CN": "gb2312",
+}
+
+
+def _replace_failure(error: bytes, type_code: int, message: bytes) -> bytes | None:
+    return error if type_code == _ERROR and b"\0C22012\0" in message else None
+
+
 class Conversation:
     """One client's conversation with one upstream connection."""
 
@@ -45,17 +82,26 @@ class Conversation:
         "copy_query",
         "ended_copies",
         "has_executed",
+        "has_drawn",
+        "has_ended_amid",
         "has_sql_prepared",
         "is_copying_in",
+        "is_in_force",
         "is_open",
         "is_plain",
         "is_pure",
         "is_skipping",
         "is_unflushed",
+        "is_wrapped",
         "limits",
+        "local_now",
+        
         "outstanding",
         "passes_rest",
+        "policy",
         "portals",
+        "setting_portals",
+        "settings",
         "slot",
         "slot_at_sync",
         "standard_strings",
@@ -68,9 +114,11 @@ class Conversation:
         "verifies",
     )
 
-    def __init__(self, limits: Limits, texts: SharedTexts, *, standard_strings: bool = True) -> None:
+    def __init__(self, limits: Limits, texts: SharedTexts, settings: ClientSettings, policy: Policy) -> None:
         self.limits = limits
         self.texts = texts
+        self.settings = settings
+        self.policy = policy
         self.outstanding = Outstanding()
         self.statements = Statements()
         #: Portal name -> the statement that was bound to it. Ends with the transaction.
@@ -110,7 +158,19 @@ class Conversation:
         #: Whether any Describe of pgshim's own went up since nothing was outstanding.
         self.verifies = False
         #: standard_conforming_strings: how the client's texts are read.
-        self.standard_strings = standard_strings
+        self.standard_strings = settings.shown(b"standard_conforming_strings", hot.IDLE) != b"off"
+        #: Whether the transaction at the end of what was sent has the client's settings in force, or needs none.
+        self.is_in_force = False
+        #: Whether the batch that is open has ended a transaction: `status` is not that of its end.
+        self.has_ended_amid = False
+        #: Whether the batch that is open is in a transaction block of pgshim's own.
+        self.is_wrapped = False
+        #: Settings that the batch has changed for itself (SET LOCAL) before the client's own were brought into force.
+        self.local_now: set[bytes] = set()
+        #: Portal name -> what its calls of set_config change for the session.
+        self.setting_portals: dict[bytes, list[Call]] = {}
+        #: Whether something was executed in the transaction that may have called nextval().
+        self.has_drawn = False
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
 
@@ -153,6 +213,39 @@ class Conversation:
         self.send(statement.replay, PARSE_SKIPPED)
         self.slot = statement
 
+    def carry_out(self, sql: bytes, owed: Owed = EXECUTE_OWN) -> None:
+        """Send a statement of pgshim's own, in the transaction that is open; the client sees nothing of it."""
+        self.send(hot.parse_unnamed(sql + b"\0\0\0"), PARSE_OWN)
+        self.send(_BIND, BIND_OWN)
+        self.send(_EXECUTE, owed)
+        self.slot = None
+
+    def fail_query(self, error: bytes) -> None:
+        """Fail a Query or FunctionCall on the server, and give the client this ErrorResponse for it."""
+        if self.is_at_rest_here and self.status == hot.IDLE:
+            self.batch += 1
+            self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=error))
+            self.outstanding.append(LOCAL_SYNC)
+            self.give_answers()
+        else:
+            self.send_query(_FAILING_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_failure, error)))
+
+    @property
+    def is_at_rest_here(self) -> bool:
+        """Whether an answer of pgshim's own cannot overtake or cut through anything."""
+        return not self.outstanding and (not self.is_open or self.is_plain) and not self.is_skipping
+
+    def to_utf8(self, text: bytes) -> bytes:
+        """What the server says, in UTF-8 as settings are kept."""
+        encoding = self.settings.shown(b"client_encoding", self.status) or b""
+        codec = _CODECS.get(encoding.upper())
+        return text if codec is None or text.isascii() else text.decode(codec, "replace").encode()
+
+    def ready(self) -> bytes:
+        """A ReadyForQuery for the client, and ahead of it what it is to know of its settings by then."""
+        news = self.settings.news(self.status) if self.settings.has_news else b""
+        return news + hot.READY[self.status]
+
     def answer(self, message: bytes, change: Change) -> None:
         """Answer the client without upstream, in the message's place in the pipeline."""
         self.statements.announce(change)
@@ -179,8 +272,15 @@ class Conversation:
         if not self.is_open or self.copy_query is not None:
             self.outstanding.append(LOCAL_SYNC)
             self.give_answers()
+        elif self.is_wrapped:
+            self.end_wrapped()
         else:
             self._send_sync(SYNC_PURE if self.is_pure else SYNC)
+
+    def end_wrapped(self) -> None:
+        """End what is open, a block of pgshim's own, with its COMMIT; the ReadyForQuery is the client's."""
+        self.carry_out(b"COMMIT")
+        self._send_sync(SYNC_WRAPPED)
 
     def end_query(self) -> None:
         """End what is open upstream, for a Query of the client's that went up as extended-query messages."""
@@ -208,6 +308,13 @@ class Conversation:
         self.is_plain = True
         self.is_pure = True
         self.has_executed = False
+        self.is_in_force = False
+        self.has_ended_amid = False
+        self.is_wrapped = False
+        if self.local_now:
+            self.local_now.clear()
+        if self.status == hot.IDLE:
+            self.has_drawn = False
 
     def end_amid_batch(self) -> None:
         """A Query amid a batch has ended the transaction: what comes behind it has waited for that."""
@@ -232,7 +339,7 @@ class Conversation:
             if owed.change is not None:
                 self.statements.settle(owed.change)
             if owed.kind is Kind.LOCAL_SYNC:
-                self.to_client.append(hot.READY[self.status])
+                self.to_client.append(self.ready())
             elif owed.answer:
                 self.to_client.append(owed.answer)
 

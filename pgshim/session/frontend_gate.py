@@ -11,10 +11,12 @@ from itertools import islice
 
 from pgshim.errors import ProtocolViolation
 from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Framer, FrameRules
+from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Conversation, Limits
 from pgshim.session.features import HANDLERS, copying, pipelines
 from pgshim.session.features.prepared import BIND_HOLD
 from pgshim.session.outstanding import Kind
+from pgshim.session.refusal import Policy
 from pgshim.session.statements import SharedTexts
 
 _RUN = 1
@@ -52,9 +54,16 @@ class FrontendGate(Conversation):
     __slots__ = ("_backlog", "_deferred", "_frontend", "_passes_run", "backlog_size", "is_serial", "is_terminated")
 
     def __init__(
-        self, limits: Limits, texts: SharedTexts, rules: FrameRules, *, is_serial: bool, standard_strings: bool
+        self,
+        limits: Limits,
+        texts: SharedTexts,
+        rules: FrameRules,
+        settings: ClientSettings,
+        policy: Policy,
+        *,
+        is_serial: bool,
     ) -> None:
-        super().__init__(limits, texts, standard_strings=standard_strings)
+        super().__init__(limits, texts, settings, policy)
         self._frontend = Framer(rules)
         #: What the client sent and what has to wait.
         self._backlog: deque[_Held] | None = None

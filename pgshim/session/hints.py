@@ -13,16 +13,26 @@ _HINTS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), hint)
     for pattern, hint in (
         (
-            rb"Tenant or user not found|\(ENOTFOUND\)|\(ENOIDENTIFIER\)",
-            "Supabase's pooler finds a project by the user name and the host: the user must be postgres.<project-ref>, "
-            "and the host's index and region (aws-<index>-<region>.pooler.supabase.com) must be those of the project's "
-            "connection string. A paused project is not found either.",
+            rb"Tenant or user not found|\(ENOTFOUND\)|\(ENOIDENTIFIER\)|\(EINVALIDUSERINFO\)",
+            "Supabase's pooler finds a project by the user name and the host: the user must be postgres.<project-ref> "
+            "(or start pgshim with --tenant=<project-ref>), and the host's index and region "
+            "(aws-<index>-<region>.pooler.supabase.com) must be those of the project's connection string. A paused "
+            "project is not found either.",
         ),
         (
-            rb"\(EMAXCONN|max client connections|MaxClientsInSessionMode|no more connections allowed|"
-            rb"client connections exceeded|too many connections|remaining connection slots",
+            rb"\(EMAXCONNSESSION\)|MaxClientsInSessionMode",
+            "In session mode every client holds a server, up to the pool size: send fewer clients to the session "
+            "endpoint, or raise the pool size (Supabase: Database settings, Connection pooling).",
+        ),
+        (
+            rb"\(EMAXCONN|max client connections|no more connections allowed|client connections exceeded|"
+            rb"too many connections|too many clients|remaining connection slots",
             "The pooler has no room for another client: let the app's pool open fewer connections, or raise the "
             "pooler's limit (PgBouncer: max_client_conn; Supabase: Database settings, Connection pooling).",
+        ),
+        (
+            rb"\(EMAXPOOLSREACHED\)",
+            "Supavisor keeps a pool for each user, database and mode: let the clients of a project share them.",
         ),
         (
             rb"\(ECHECKOUTTIMEOUT\)|query_wait_timeout",
@@ -30,12 +40,18 @@ _HINTS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
             "the pool size.",
         ),
         (
-            rb"unsupported startup parameter",
-            "The pooler takes no such setting at connect: leave it out of server_settings or options, or add it to "
-            "PgBouncer's ignore_startup_parameters (which drops it).",
+            rb"unsupported (?:options )?startup parameter",
+            "With --upstream-mode=session everything goes up as it came: leave that mode out, and pgshim takes such "
+            "parameters itself.",
         ),
         (
-            rb"\(ECIRCUITBREAKER\)|too many authentication failures|too many failed attempts",
+            rb"cannot be set after connection start",
+            "It acts when a server starts, and a pooler's serve other clients as well: leave it out, or set it with "
+            "ALTER ROLE or ALTER DATABASE.",
+        ),
+        (
+            rb"\(ECIRCUITBREAKER\)|too many authentication failures|too many failed attempts|"
+            rb"failed to retrieve database credentials|\(EBANNED\)",
             "The pooler blocks new logins for a while after wrong passwords: stop the clients that retry, wait two "
             "minutes, and correct the password.",
         ),
@@ -48,6 +64,24 @@ _HINTS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
             rb"channel binding",
             "TLS ends at pgshim, so a login cannot be bound to it: set channel_binding=disable, or connect to pgshim "
             "without TLS on loopback.",
+        ),
+        (
+            rb"\(ESSLREQUIRED\)|SSL required",
+            "The pooler takes encrypted connections only: start pgshim with --upstream-tls=require, or verify-full.",
+        ),
+        (
+            rb"\(EADDRNOTALLOWED\)|no pg_hba\.conf entry",
+            "The pooler or server does not take connections from this machine, or not like this: check its list of "
+            "addresses (pg_hba.conf; Supabase: Network restrictions), and whether it wants TLS (--upstream-tls).",
+        ),
+        (
+            rb"bouncer config error|\(EAUTHQUERY\)|\(EAUTHSECRETS\)|\(EPOOLCONFIGNOTFOUND\)",
+            "The pooler cannot find the user's credentials, or make the pool: its own configuration has to be mended "
+            "(PgBouncer: auth_file or auth_query).",
+        ),
+        (
+            rb"server login has been failing|Failed to connect to database|server conn crashed",
+            "The pooler is there, and its database server is not, or does not let it in: the pooler's log says why.",
         ),
     )
 )

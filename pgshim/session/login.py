@@ -1,9 +1,12 @@
-"""The login: startup and authentication, relayed end to end.
+"""The login: startup and authentication, relayed end to end, and the settings that the client asks for.
 
 pgshim knows no password. It passes what client and upstream say to each other until the first ReadyForQuery, and
-changes three things: upstream is always spoken to in protocol 3.0; SCRAM-SHA-256-PLUS is taken out of the offer,
-because a login bound to a TLS channel cannot pass through a proxy that ends it; known refusals get a HINT. Pure: bytes
-in, bytes out.
+changes this: upstream is always spoken to in protocol 3.0, and given only what a pooler takes (`startup_request`);
+SCRAM-SHA-256-PLUS is taken out of the offer, because a login bound to a TLS channel cannot pass through a proxy that
+ends it; known refusals get a HINT; with settings asked for, the end of the login is held back until a server has
+accepted them (`startup_check`), and ParameterStatus says what they make of it. Pure: bytes in, bytes out.
+
+    startup packet -> authentication -> ParameterStatus, BackendKeyData -> ReadyForQuery -> [check] -> complete
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from pgshim.errors import FeatureNotSupported, MalformedMessage, ProtocolViolati
 from pgshim.protocol import backend, hot
 from pgshim.protocol.startup import StartupMessage
 from pgshim.session.hints import with_hint
+from pgshim.session.startup_check import Accepted, AcceptedSettings, SettingsCheck
+from pgshim.session.startup_request import Service, read_request
 
 _HEADER = Struct("!BI")
 _INT32 = Struct("!I")
@@ -30,61 +35,89 @@ _AUTHENTICATION, _BACKEND_KEY, _PARAMETER_STATUS, _READY, _ERROR, _NOTICE, _NEGO
 _PASSWORD, _TERMINATE = b"pX"
 _AUTHENTICATION_OK, _AUTHENTICATION_SASL, _AUTHENTICATION_SASL_FINAL = 0, 10, 12
 
-#: Multi-byte encodings that only clients have, whose second bytes may look like a quote or a backslash.
-_UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFTJIS2004", b"BIG5", b"GBK", b"GB18030", b"UHC", b"JOHAB"})
-_ENCODING_ALIASES = {b"SHIFTJIS": b"SJIS", b"MSKANJI": b"SJIS", b"WIN932": b"SJIS", b"WINDOWS932": b"SJIS",
-                     b"WIN936": b"GBK", b"WINDOWS936": b"GBK", b"WIN949": b"UHC", b"WINDOWS949": b"UHC",
-                     b"WIN950": b"BIG5", b"WINDOWS950": b"BIG5"}  # fmt: skip
-_FALSE = frozenset({b"", b"0", b"f", b"false", b"n", b"no", b"off"})
+_APPLICATION_NAME = b"application_name"
+
+_POOLER = Service()
 
 
 class Login:
     """One client's login. Raises PgshimError where it cannot go on; the client is told so and disconnected."""
 
     __slots__ = (
+        "_cache",
+        "_check",
         "_from_client",
         "_from_upstream",
+        "_held",
         "_is_asked",
         "_is_authenticated",
+        "_reported",
+        "_request",
         "_to_client",
         "_to_upstream",
         "backend_key",
         "database",
         "has_said_fatal",
+        "is_at_session_endpoint",
         "is_complete",
+        "is_plain",
+        "is_refused",
         "is_terminated",
         "parameters",
+        "settings",
+        "startup",
+        "told",
         "user",
     )
 
-    def __init__(self, packet: bytes) -> None:
-        """Take the client's StartupMessage. Raises FeatureNotSupported, ProtocolViolation."""
+    def __init__(
+        self, packet: bytes, service: Service = _POOLER, accepted: AcceptedSettings | None = None
+    ) -> None:
+        """Take the client's StartupMessage; `accepted` is what servers of the pooler have accepted before.
+
+        Raises FeatureNotSupported, InvalidSwitch, InvalidParameterValue, ProtocolViolation.
+        """
         startup = StartupMessage.decode(packet[4:])
+        self._request = request = read_request(startup, service)
         self._from_client = bytearray()
         self._from_upstream = bytearray()
         self._to_client: list[bytes] = []
-        self._to_upstream: list[bytes] = []
+        self._to_upstream = [request.packet]
         #: Upstream waits for an answer of the client's.
         self._is_asked = False
         self._is_authenticated = False
+        #: With settings: BackendKeyData and ReadyForQuery, which wait until it is known what ParameterStatus says.
+        self._held: list[bytes] = []
+        self._check: SettingsCheck | None = None
+        #: What ParameterStatus is to say: name in lower case -> value.
+        self._reported: dict[bytes, bytes] = {}
+        #: Towards the session endpoint settings have to be put in force: what was accepted before is no answer.
+        self._cache = None if request.is_plain else accepted
         #: The body of BackendKeyData: what a CancelRequest will name.
         self.backend_key: bytes | None = None
-        #: The first ReadyForQuery has come.
+        #: The login is at its end.
         self.is_complete = False
         #: The client has sent Terminate.
         self.is_terminated = False
+        #: A server did not accept the settings; the client has its reason, and the connection ends.
+        self.is_refused = False
         #: The client has been given a reason for which the login failed.
         self.has_said_fatal = False
-        #: ParameterStatus: name -> value.
+        #: ParameterStatus as upstream sent it, and as the client was told: name -> value.
         self.parameters: dict[bytes, bytes] = {}
-        self.user = startup.parameter(b"user") or b""
-        self.database = startup.parameter(b"database") or self.user
-        _refuse_what_cannot_work(startup)
-        own = tuple(item for item in startup.parameters if not item[0].startswith(b"_pq_."))
-        options = [name for name, _ in startup.parameters if name.startswith(b"_pq_.")]
-        if startup.minor_version or options:
-            self._to_client.append(backend.NegotiateProtocolVersion(_PROTOCOL_3_0, tuple(options)).encode())
-        self._to_upstream.append(StartupMessage(0, own).encode())
+        self.told: dict[bytes, bytes] = {}
+        #: In the order in which they are put in force: name in lower case -> value as SHOW gives it. Without
+        #: application_name and client_encoding, which go up; in `startup` these, if given.
+        self.settings: dict[bytes, bytes] = {}
+        self.startup = dict(request.startup)
+        #: As they went up; the database also if none was named.
+        self.user, self.database = request.user, request.database
+        self.is_at_session_endpoint = request.is_at_session_endpoint
+        #: The session that follows is to change nothing.
+        self.is_plain = request.is_plain
+        if startup.minor_version or startup.protocol_options:
+            negotiation = backend.NegotiateProtocolVersion(_PROTOCOL_3_0, startup.protocol_options)
+            self._to_client.append(negotiation.encode())
 
     # The client's direction.
 
@@ -117,7 +150,7 @@ class Login:
     def receive_from_upstream(self, data: bytes) -> None:
         """Take the next bytes from upstream. Raises UpstreamViolation, FeatureNotSupported."""
         self._from_upstream += data
-        while not self.is_complete:
+        while not (self.is_complete or self.is_refused):
             try:
                 message = _next_message(self._from_upstream)
             except ProtocolViolation as error:
@@ -127,29 +160,29 @@ class Login:
             self._to_client.append(self._relay(message[0], message))
 
     def _relay(self, type_code: int, message: bytes) -> bytes:
+        """What the client gets instead of a message of the upstream's."""
+        if type_code == _NOTICE:
+            return message
+        if type_code == _PARAMETER_STATUS:
+            return self._on_parameter_status(message)
+        if self._check is not None:
+            return self._on_check(self._check, type_code, message)
         if type_code == _AUTHENTICATION:
             return self._on_authentication(message)
-        if type_code == _PARAMETER_STATUS:
-            self._note_parameter(message)
-        elif type_code == _BACKEND_KEY:
+        if type_code == _BACKEND_KEY:
             self.backend_key = message[5:]
-        elif type_code == _READY:
-            if not self._is_authenticated or len(message) != 6 or message[5] != hot.IDLE:
-                raise UpstreamViolation("the upstream sent a ReadyForQuery out of order during login")
-            self.is_complete = True
-        elif type_code == _ERROR:
+            if self._request.settings:
+                self._held.append(message)
+                return b""
+            return message
+        if type_code == _READY:
+            return self._on_ready(message)
+        if type_code == _ERROR:
             self.has_said_fatal = True
             return with_hint(message)
-        elif type_code not in (_NOTICE, _NEGOTIATE):
+        if type_code != _NEGOTIATE:
             raise UpstreamViolation(f"the upstream sent message type {chr(type_code)!r} during login")
         return message
-
-    def _note_parameter(self, message: bytes) -> None:
-        try:
-            name, value = hot.read_parameter_status(message, 0, len(message))
-        except MalformedMessage as error:
-            raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
-        self.parameters[name] = value
 
     def _on_authentication(self, message: bytes) -> bytes:
         if len(message) < 9:
@@ -159,6 +192,60 @@ class Login:
         self._is_asked = code not in (_AUTHENTICATION_OK, _AUTHENTICATION_SASL_FINAL)
         self._pass_answers()
         return _without_channel_binding(message) if code == _AUTHENTICATION_SASL else message
+
+    def _on_ready(self, message: bytes) -> bytes:
+        if not self._is_authenticated or len(message) != 6 or message[5] != hot.IDLE:
+            raise UpstreamViolation("the upstream sent a ReadyForQuery out of order during login")
+        if not self._request.settings:
+            self.is_complete = True
+            return message
+        self._held.append(message)
+        accepted = self._cache.find(self._request) if self._cache is not None else None
+        if accepted is not None:
+            return self._complete(accepted)
+        self._check = SettingsCheck(self._request.settings, is_local=not self.is_at_session_endpoint)
+        self._to_upstream.append(self._check.query)
+        return b""
+
+    # The client's settings.
+
+    def _on_parameter_status(self, message: bytes) -> bytes:
+        try:
+            name, value = hot.read_parameter_status(message, 0, len(message))
+        except MalformedMessage as error:
+            raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
+        self.parameters[name] = value
+        return b"" if self._request.settings else self._tell(name, value)
+
+    def _tell(self, name: bytes, value: bytes) -> bytes:
+        """The ParameterStatus for the client."""
+        value = self._reported.get(name.lower(), value)
+        if name == _APPLICATION_NAME and value == b"Supavisor" and not self.is_plain:
+            # Its own name, whatever the client's is.
+            value = self.startup.get(name, b"")
+        self.told[name] = value
+        return hot.message(_PARAMETER_STATUS, name + b"\0" + value + b"\0")
+
+    def _on_check(self, check: SettingsCheck, type_code: int, message: bytes) -> bytes:
+        check.receive(type_code, message)
+        is_final = type_code == _ERROR and check.is_final
+        if check.refusal and (is_final or type_code == _READY):
+            if not is_final:
+                self._to_upstream.append(hot.TERMINATE)
+            self.is_refused = self.has_said_fatal = True
+            return with_hint(check.refusal)
+        if type_code != _READY:
+            return b""
+        accepted = check.accepted
+        if self._cache is not None:
+            self._cache.keep(self._request, accepted)
+        return self._complete(accepted)
+
+    def _complete(self, accepted: Accepted) -> bytes:
+        self._reported = accepted.reported
+        self.settings = dict(accepted.settings)
+        self.is_complete = True
+        return b"".join([self._tell(name, value) for name, value in self.parameters.items()] + self._held)
 
     # What the connection asks.
 
@@ -208,19 +295,3 @@ def _without_channel_binding(message: bytes) -> bytes:
             hint="Connect to the database directly, or allow SCRAM-SHA-256 without channel binding.",
         )
     return hot.message(message[0], message[5:9] + b"".join(mechanism + b"\0" for mechanism in kept) + b"\0")
-
-
-def _refuse_what_cannot_work(startup: StartupMessage) -> None:
-    replication = startup.parameter(b"replication")
-    if replication is not None and replication.lower() not in _FALSE:
-        raise FeatureNotSupported(
-            "replication connections do not work through a transaction pooler",
-            hint="Connect to the database directly.",
-        )
-    encoding = startup.parameter(b"client_encoding") or b""
-    name = bytes(char for char in encoding.upper() if chr(char).isalnum())
-    if _ENCODING_ALIASES.get(name, name) in _UNSAFE_ENCODINGS:
-        raise FeatureNotSupported(
-            f"client_encoding {encoding.decode('ascii', 'replace')} is not supported",
-            hint="Its characters can contain the bytes of quotes, so SQL cannot be read safely; use UTF8.",
-        )

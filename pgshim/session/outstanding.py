@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from pgshim.protocol import hot
+
 if TYPE_CHECKING:
     from pgshim.session.statements import Change
 
@@ -89,6 +91,13 @@ _HAS_READY = frozenset({Kind.QUERY, Kind.FUNCTION_CALL, Kind.SYNC})
 Watch = Callable[[int, bytes], "bytes | None"]
 
 
+#: Turns an ErrorResponse or NoticeResponse (type code, whole message) into what the client gets; empty: nothing.
+Edit = Callable[[int, bytes], bytes]
+
+#: Given the CommandComplete, notes what the statement has done.
+Effect = Callable[[bytes], None]
+
+
 class Owed:
     """One reply, or group of replies, that upstream owes; see the top of this module."""
 
@@ -96,6 +105,8 @@ class Owed:
         "action",
         "answer",
         "change",
+        "edit",
+        "effect",
         "error",
         "failure",
         "has_ready",
@@ -104,6 +115,7 @@ class Owed:
         "may_copy",
         "may_copy_in",
         "replies",
+        "rows",
         "watch",
     )
 
@@ -114,6 +126,9 @@ class Owed:
         *,
         change: Change | None = None,
         watch: Watch | None = None,
+        edit: Edit | None = None,
+        effect: Effect | None = None,
+        rows: bytearray | None = None,
         error: bytes | None = None,
         answer: bytes = b"",
         may_copy: bool = False,
@@ -128,6 +143,12 @@ class Owed:
         #: What becomes of the client's statements once this is answered.
         self.change = change
         self.watch = watch
+        #: What the client gets for an error or a notice in answer to this.
+        self.edit = edit
+        #: What becomes of the client's settings, or of its transaction, once this is answered.
+        self.effect = effect
+        #: Where the rows are kept that the client does not get.
+        self.rows = rows
         #: The ErrorResponse that the client gets instead of the server's.
         self.error = error
         self.answer = answer
@@ -160,7 +181,22 @@ class Failure:
         self.is_told = False
 
 
+_ERROR = ord("E")
+
+
+def CHANGES_STATUS(message: bytes) -> None:  # noqa: N802  # a marker, told by identity
+    """The effect of what begins or ends a transaction block and changes no setting."""
+
+
+def edit_own(type_code: int, message: bytes) -> bytes:
+    """Of what pgshim itself sent: notices are not the client's, and an error has no place in the client's text."""
+    return hot.without_position(message) if type_code == _ERROR else b""
+
+
 # What has no state of its own is shared by all connections.
+PARSE_OWN = Owed(Kind.PARSE, SKIP, edit=edit_own)
+BIND_OWN = Owed(Kind.BIND, SKIP, edit=edit_own)
+EXECUTE_OWN = Owed(Kind.EXECUTE, SKIP, edit=edit_own)
 PARSE_SKIPPED = Owed(Kind.PARSE, SKIP)
 BIND = Owed(Kind.BIND)
 DESCRIBE_PORTAL = Owed(Kind.DESCRIBE_PORTAL)
@@ -175,6 +211,8 @@ FUNCTION_CALL = Owed(Kind.FUNCTION_CALL)
 SYNC = Owed(Kind.SYNC)
 SYNC_PURE = Owed(Kind.SYNC, is_pure=True)
 SYNC_SKIPPED = Owed(Kind.SYNC, SKIP)
+#: Ends a block of pgshim's own.
+SYNC_WRAPPED = Owed(Kind.SYNC, effect=CHANGES_STATUS)
 COPY_DATA = Owed(Kind.COPY_DATA, FAKE)
 LOCAL_SYNC = Owed(Kind.LOCAL_SYNC, FAKE)
 
@@ -214,6 +252,14 @@ class Outstanding(deque[Owed]):
         kept = [owed for index, owed in enumerate(self) if index > last or owed.kind not in swallowed]
         self.clear()
         self.extend(kept)
+
+    def changes_settings(self) -> bool:
+        """Whether something in the queue may change the client's settings."""
+        return any(owed.effect is not None and owed.effect is not CHANGES_STATUS for owed in self)
+
+    def changes_status(self) -> bool:
+        """Whether something in the queue may change the client's settings, or begin or end a transaction block."""
+        return any(owed.effect is not None for owed in self)
 
     def may_copy(self) -> bool:
         """Whether a COPY may be under way, or come to be, for something in the queue."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
 from pgshim.session.backend_gate import BackendGate
+from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
 from pgshim.session.features import copying
 from pgshim.session.frontend_gate import frontend_rules
 from pgshim.session.outstanding import QUERY
 from pgshim.session.plain import PlainSession
+from pgshim.session.refusal import Policy
 from pgshim.session.statements import SharedTexts
 
 _COPY_FAIL = ord("f")
@@ -29,11 +31,12 @@ class Session(BackendGate):
         limits: Limits,
         texts: SharedTexts,
         rules: FrameRules,
+        settings: ClientSettings,
+        policy: Policy,
         *,
         is_serial: bool = False,
-        standard_strings: bool = True,
     ) -> None:
-        super().__init__(limits, texts, rules, is_serial=is_serial, standard_strings=standard_strings)
+        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial)
         #: The client is gone.
         self.is_abandoned = False
         #: The upstream stream cannot be brought to an end in order.
@@ -114,4 +117,4 @@ class Session(BackendGate):
         return not self.outstanding and self.status == hot.IDLE
 
 
-__all__ = ["Limits", "PlainSession", "Session", "SharedTexts", "frontend_rules"]
+__all__ = ["ClientSettings", "Limits", "PlainSession", "Policy", "Session", "SharedTexts", "frontend_rules"]

@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from pgshim.protocol import hot
-from pgshim.session.sql import Kind, Verdict, verdict
+from pgshim.session.assignments import Scope
+from pgshim.session.sql import Kind, Verdict, localize, verdict
 
 #: PostgreSQL keeps statement and portal names in tables with keys of NAMEDATALEN bytes: what lies beyond is ignored.
 NAME_SIZE = 63
 
 #: Stands on a pooled server for a statement that must not run there: no effect, no row, refused in a failed block.
-_SUBSTITUTE = b"SELECT LIMIT 0\0"
+_SUBSTITUTE = b"SELECT LIMIT 0"
 
 _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 
@@ -25,7 +26,7 @@ _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 class Text:
     """A statement's text with its declared parameter types: one object for all connections that use it."""
 
-    __slots__ = ("__weakref__", "_pinned", "_shapes", "parse", "upstream_parse", "verdict")
+    __slots__ = ("__weakref__", "_pinned", "_shapes", "parse", "shift", "upstream_parse", "verdict")
 
     def __init__(self, sql: bytes, parse: bytes, *, standard_strings: bool) -> None:
         #: The client's Parse, of the unnamed statement.
@@ -33,15 +34,43 @@ class Text:
         self.verdict: Verdict = verdict(sql, standard_strings)
         #: The Parse that goes up.
         self.upstream_parse = parse
-        if self.is_substituted:
-            self.upstream_parse = hot.parse_unnamed(_SUBSTITUTE + parse[7 + len(sql) :])
+        #: What an error's position in it has more than in the client's, in characters.
+        self.shift = 0
+        upstream = self._upstream_sql(sql)
+        if upstream is not None:
+            self.upstream_parse = hot.parse_unnamed(upstream + parse[6 + len(sql) :])
         self._pinned: dict[bytes, bytes] = {}
         self._shapes: dict[bytes, Shape] = {}
 
+    def _upstream_sql(self, sql: bytes) -> bytes | None:
+        """The text that goes up, where it is not the client's: see `features.settings`, `features.deallocation`."""
+        if self.is_substituted:
+            return _SUBSTITUTE
+        if not self.verdict.touches_settings or len(self.verdict.statements) > 1:
+            return None
+        piece = self.verdict.statements[0]
+        assignment = piece.assignment
+        if assignment is None:
+            return localize(sql, piece.set_configs)
+        if assignment.scope is Scope.LOCAL:
+            return None
+        if assignment.at >= 0:
+            self.shift = len(assignment.upstream[0]) - (piece.end - assignment.at) - len(sql[: assignment.at].decode("utf-8", "replace"))
+        return assignment.upstream[0]
+
     @property
     def is_substituted(self) -> bool:
-        """Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL)."""
-        return self.verdict.kind in _SUBSTITUTED
+        """Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL, RESET ALL)."""
+        found = self.verdict
+        if found.kind is Kind.RESET:
+            assignment = found.statements[0].assignment
+            return assignment is not None and not assignment.names
+        return found.kind in _SUBSTITUTED
+
+    @property
+    def upstream_sql(self) -> bytes:
+        """The text that goes up."""
+        return self.upstream_parse[6 : self.upstream_parse.index(b"\0", 6)]
 
     @property
     def sql(self) -> bytes:
@@ -54,8 +83,8 @@ class Text:
             return self.upstream_parse
         found = self._pinned.get(oids)
         if found is None:
-            found = hot.parse_unnamed(self.sql + b"\0" + hot.parameter_types(oids))
-            found = self.parse if found == self.parse else found
+            found = hot.parse_unnamed(self.upstream_sql + b"\0" + hot.parameter_types(oids))
+            found = self.upstream_parse if found == self.upstream_parse else found
             self._pinned[oids] = found
         return found
 

@@ -124,6 +124,13 @@ def _run(conforming: bool) -> re.Pattern[bytes]:
     )
 
 
+def _hidden(conforming: bool) -> re.Pattern[bytes]:
+    """What no keyword or name can be in, and what has to be stepped over to tell."""
+    return re.compile(b"|".join((_COMMENT, _strings(conforming), rb"(?P<kept>(?:[uU]&)?" + _QUOTED + b")")), re.DOTALL)
+
+
+_CONFORMING_HIDDEN = _hidden(True)
+_ESCAPING_HIDDEN = _hidden(False)
 _CONFORMING = _pattern(True)
 _ESCAPING = _pattern(False)
 _CONFORMING_RUN = _run(True)
@@ -232,6 +239,16 @@ def outline(text: bytes, standard_conforming_strings: bool = True) -> list[tuple
         else:
             return None
     return statements if start > len(text) else None
+
+
+def without_strings(text: bytes, standard_conforming_strings: bool = True) -> bytes:
+    """A text without its string constants and its comments of the -- kind: where keywords and names are looked for.
+
+    A twentieth of the cost of `lexemes`. (An E' or U&' that a word ends with is taken for a string's opening: what is
+    left out then starts a byte early.)
+    """
+    hidden = _CONFORMING_HIDDEN if standard_conforming_strings else _ESCAPING_HIDDEN
+    return hidden.sub(lambda match: match["kept"] or b"''", text)
 
 
 def _first_word(text: bytes, start: int, end: int) -> tuple[bytes, int]:

@@ -11,13 +11,14 @@ Messages are those of the catalogue; a `Pattern` stands for one of which only so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol, Self, TypeAlias
 
 from pgshim.protocol import Message, backend, frontend, startup
 from pgshim.protocol.backend import RowDescription
 from pgshim.session.login import Login
-from pgshim.session.session import Limits, Session, SharedTexts, frontend_rules
+from pgshim.session.session import ClientSettings, Limits, Policy, Session, SharedTexts, frontend_rules
 from tests.session.messages import (
     A_PARSE_THAT_FAILS,
     IDLE,
@@ -160,19 +161,42 @@ class Script:
         return self.upstream_sends(backend.ParseComplete(), *answers).frontend_receives(*answers)
 
 
+NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
+
+#: ParameterStatus of a server at login.
+REPORTED = {
+    b"client_encoding": b"UTF8",
+    b"DateStyle": b"ISO, MDY",
+    b"TimeZone": b"UTC",
+    b"is_superuser": b"off",
+    b"session_authorization": b"app",
+    b"application_name": b"",
+}
+
+
 class SessionScript(Script):
     """A script of a virtual session."""
 
     def __init__(
-        self, *, texts: SharedTexts | None = None, is_serial: bool = False, standard_strings: bool = True, **limits: int
+        self,
+        *,
+        texts: SharedTexts | None = None,
+        is_serial: bool = False,
+        standard_strings: bool = True,
+        startup: Mapping[bytes, bytes] = NOTHING,
+        policy: Policy | None = None,
+        **limits: int,
     ) -> None:
         of = Limits(**limits)
+        base = REPORTED | {b"standard_conforming_strings": b"on" if standard_strings else b"off"}
+        told = base | {name: startup[name.lower()] for name in base if name.lower() in startup}
         self.session = Session(
             of,
             SharedTexts() if texts is None else texts,
             frontend_rules(of.max_message),
+            ClientSettings(base, told, startup, {}),
+            policy or Policy(),
             is_serial=is_serial,
-            standard_strings=standard_strings,
         )
         super().__init__(self.session)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pgshim.protocol import Message, backend
 from pgshim.protocol.backend import ErrorResponse, TransactionStatus
 from pgshim.protocol.frontend import CopyData, CopyDone, CopyFail, Flush, Query, Sync
-from pgshim.session.session import Limits, Session, SharedTexts, frontend_rules
+from pgshim.session.session import ClientSettings, Limits, Policy, Session, SharedTexts, frontend_rules
 from tests.session.messages import bind, close, close_portal, describe, describe_portal, execute, parse
 from tests.session.model import RESULTS, Database, Server
 from tests.session.pooler import Pooler
@@ -56,7 +56,9 @@ class Line:
     def __init__(self, *, is_serial: bool) -> None:
         self.database = Database()
         self.pooler = Pooler(self.database)
-        self.session = Session(Limits(), SharedTexts(), frontend_rules(1 << 20), is_serial=is_serial)
+        self.session = Session(
+            Limits(), SharedTexts(), frontend_rules(1 << 20), ClientSettings({}, {}, {}, {}), Policy(), is_serial=is_serial
+        )
         self.received = b""
 
     def client_sends(self, data: bytes) -> None:

@@ -10,14 +10,17 @@ from __future__ import annotations
 from functools import partial
 
 from pgshim.protocol import hot
+from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.conversation import Conversation
-from pgshim.session.outstanding import WATCH, Kind, Owed
+from pgshim.session.features import settings
+from pgshim.session.features.scripts import FAILURE, Script, Step
+from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 from pgshim.session.statements import NAME_SIZE, Change, Statement, Unsettled
 
-_ROW_DESCRIPTION, _COMMAND_COMPLETE, _ERROR, _RUN = ord("T"), ord("C"), ord("E"), 0
+_COMMAND_COMPLETE = ord("C")
 
 _TAGS = {Sql.DISCARD_ALL: b"DISCARD ALL", Sql.DISCARD_PLANS: b"DISCARD PLANS"}
 
@@ -52,6 +55,8 @@ def waits(s: Conversation, found: Verdict) -> bool:
 def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
     """Execute of one that was prepared: its substitute is in its place upstream."""
     piece = statement.text.verdict.statements[0]
+    if piece.kind is Sql.RESET:
+        return _on_reset_all(s, message)
     if s.substituted_batch != s.batch and s.outstanding.owes_ready():
         return False  # Whether the portal is still there, the replies will show.
     if piece.kind is Sql.DISCARD_ALL:
@@ -68,7 +73,24 @@ def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
     s.statements.announce(change)
     s.is_plain = False
     s.has_executed = True
-    s.send(message, Owed(Kind.EXECUTE, WATCH, watch=partial(_retag, _tag(piece)), change=change))
+    effect = partial(reset_all, s) if piece.kind is Sql.DISCARD_ALL else None
+    if effect is not None:
+        s.settings.is_active = s.settings.is_unsettled = True
+    watch = partial(_retag, _tag(piece))
+    s.send(message, Owed(Kind.EXECUTE, WATCH, watch=watch, change=change, effect=effect))
+    return True
+
+
+def _on_reset_all(s: Conversation, message: bytes) -> bool:
+    """Execute of RESET ALL: each setting is set back by a statement of its own."""
+    assignment = Assignment(Scope.SESSION, (), is_default=True, is_reset=True, upstream=(), at=-1)
+    s.is_plain = False
+    s.has_executed = True
+    effect = settings.default_effect(s, assignment)
+    s.settings.is_active = s.settings.is_unsettled = True
+    s.send(message, Owed(Kind.EXECUTE, WATCH, watch=partial(_retag, b"RESET"), effect=effect))
+    for sql in settings.default_statements(s, assignment):
+        s.carry_out(sql)
     return True
 
 
@@ -76,108 +98,96 @@ def _retag(tag: bytes, type_code: int, message: bytes) -> bytes | None:
     return hot.command_complete(tag) if type_code == _COMMAND_COMPLETE else None
 
 
-def on_query(s: Conversation, found: Verdict, sql: bytes) -> bool | None:
-    """A Query with some of them in it; None when it is to go up as it is."""
-    piece = found.statements[0]
-    if len(found.statements) == 1 and piece.kind in _TAGS:
-        return _discard(s, piece, sql)
-    if s.has_sql_prepared:
-        return None
-    pieces: dict[int, tuple[Piece, bytes | None]] = {}
-    gone: dict[bytes, Statement | None] = {}
+class Replacement:
+    """The DEALLOCATEs in a Query: what stands for each of them, and what they make of the names.
+
+    pieces -- number of the statement -> (what goes up, how its answer is read)
+    names -- names that are gone once all of them have been carried out
+    """
+
+    __slots__ = ("_change", "_conversation", "_found", "names", "pieces")
+
+    def __init__(self, s: Conversation, found: Verdict) -> None:
+        self._conversation = s
+        self._found = found
+        self.pieces: dict[int, tuple[bytes, Step]] = {}
+        self.names: dict[bytes, Statement | None] = {}
+        self._change: Change | None = None
+
+    def change(self) -> Change | None:
+        """What the Query makes of the client's statements; None: nothing."""
+        names = dict(self.names)
+        if self._conversation.statements.find(b"", self._conversation.batch) is not None:
+            names[b""] = None
+        self._change = Change(names, self._conversation.batch) if names else None
+        return self._change
+
+    def keep_only_done(self, steps: list[Step], count: int) -> None:
+        """The statements from the failed one on have not been executed: their names stay."""
+        s = self._conversation
+        done = {id(step) for step in steps[:count]}
+        pieces = [self._found.statements[number] for number, (_, step) in self.pieces.items() if id(step) in done]
+        if self._change is not None and all(piece.name is not None for piece in pieces):
+            ended = {piece.name[:NAME_SIZE] for piece in pieces if piece.name is not None} | {b""}
+            for name in self._change.names.keys() - ended:
+                del self._change.names[name]
+        s.statements.forget_pending(s.outstanding.changes())
+
+
+def replaced(s: Conversation, found: Verdict) -> Replacement | None:
+    """What becomes of the DEALLOCATEs in a Query; None when it has to wait."""
+    replacement = Replacement(s, found)
+    if s.has_sql_prepared or not found.deallocates:
+        return replacement
     for index, piece in enumerate(found.statements):
-        if piece.kind is Sql.DEALLOCATE:
-            names = _effect(s, piece, set(gone))
-            if isinstance(names, Unsettled):
-                return False
-            pieces[index] = piece, None if names is not None else _unknown(piece.name or b"")
-            gone.update(names or {})
-    if not pieces:
+        if piece.kind is not Sql.DEALLOCATE:
+            continue
+        names = _effect(s, piece, set(replacement.names))
+        if isinstance(names, Unsettled):
+            return None
+        if names is None:
+            step = Step(hides_rows=True, error=_unknown(piece.name or b""))
+            replacement.pieces[index] = FAILURE, step
+        else:
+            replacement.pieces[index] = b"SELECT", Step(hides_rows=True, tag=_tag(piece))
+            replacement.names |= names
+    return replacement
+
+
+def answers(s: Conversation, found: Verdict) -> bool | None:
+    """Answer a Query here, if that can be done; None if it is to go up, False if it has to wait."""
+    piece = found.statements[0]
+    if len(found.statements) > 1:
         return None
-    if len(found.statements) == 1 and pieces[0][1] is None and _is_at_rest(s) and s.status != hot.IN_FAILED_BLOCK:
-        return _answer(s, pieces[0][0], gone)
-    if s.statements.find(b"", s.batch) is not None:
-        gone[b""] = None
-    change = Change(gone, s.batch)
-    s.statements.announce(change)
-    owed = Owed(
-        Kind.QUERY,
-        WATCH,
-        watch=_Substitution(s, pieces, change),
-        change=change,
-        may_copy=found.may_copy,
-        may_copy_in=found.may_copy_in,
-    )
-    s.send_query(hot.query(_substituted(sql, pieces)), owed)
-    return True
-
-
-def _is_at_rest(s: Conversation) -> bool:
-    """Whether an answer of pgshim's own cannot overtake or cut through anything."""
-    return not s.outstanding and (not s.is_open or s.is_plain) and not s.is_skipping
-
-
-def _answer(s: Conversation, piece: Piece, names: dict[bytes, Statement | None]) -> bool:
+    if piece.kind is Sql.DISCARD_ALL:
+        return _discard(s, piece)
+    if piece.kind is not Sql.DEALLOCATE or s.has_sql_prepared:
+        return None
+    if not s.is_at_rest_here or s.status == hot.IN_FAILED_BLOCK:
+        return None
+    names = _effect(s, piece, set())
+    if names is None or isinstance(names, Unsettled):
+        return None
     names[b""] = None
     s.answer(hot.command_complete(_tag(piece)) + hot.READY[s.status], Change(names, s.batch))
     s.batch += 1
     return True
 
 
-def _discard(s: Conversation, piece: Piece, sql: bytes) -> bool | None:
-    """DISCARD ALL, DISCARD PLANS alone in a Query: of a pooled server there is nothing to discard."""
-    if s.outstanding.owes_ready():
-        return False
-    if _is_at_rest(s) and s.status == hot.IDLE:
-        names = dict.fromkeys(s.statements.names()) if piece.kind is Sql.DISCARD_ALL else {}
-        return _answer(s, piece, names)
-    if piece.kind is Sql.DISCARD_PLANS or s.status != hot.IDLE or s.has_executed:
-        return None  # The server refuses it, or it does no harm.
+def _discard(s: Conversation, piece: Piece) -> bool | None:
+    """DISCARD ALL amid a batch; at rest it is a reset (`resets`)."""
+    if s.status != hot.IDLE or s.has_executed or not s.is_open:
+        return None  # The server refuses it.
     change = Change(dict.fromkeys(s.statements.names() | {b""}), s.batch)
     s.statements.announce(change)
-    substitution = _Substitution(s, {0: (piece, None)}, change)
-    s.send_query(hot.query(b"SELECT"), Owed(Kind.QUERY, WATCH, watch=substitution, change=change))
+    script = Script(b"SELECT")
+    script.copy(6, Step(hides_rows=True, tag=b"DISCARD ALL", effect=partial(reset_all, s)))
+    s.settings.is_active = s.settings.is_unsettled = True
+    owed = Owed(Kind.QUERY, WATCH, watch=script, rows=script.rows, change=change, effect=CHANGES_STATUS)
+    s.send_query(hot.query(script.text()), owed)
     return True
 
 
-def _substituted(sql: bytes, pieces: dict[int, tuple[Piece, bytes | None]]) -> bytes:
-    """The text with the substitutes in it, every other character where it was: an error's position stays true."""
-    for piece, error in reversed(pieces.values()):
-        size = len(sql[piece.start : piece.end].decode("utf-8", "replace"))
-        sql = sql[: piece.start] + (b"SELECT" if error is None else b"SELECT 1/0").ljust(size) + sql[piece.end :]
-    return sql
-
-
-class _Substitution:
-    """Reads the replies to a Query with substitutes in it: one CommandComplete for each statement, in order."""
-
-    __slots__ = ("_change", "_conversation", "_index", "_pieces")
-
-    def __init__(self, s: Conversation, pieces: dict[int, tuple[Piece, bytes | None]], change: Change) -> None:
-        self._conversation = s
-        self._pieces = pieces
-        self._change = change
-        self._index = 0
-
-    def __call__(self, type_code: int, message: bytes) -> bytes | None:
-        substituted = self._pieces.get(self._index)
-        if type_code == _COMMAND_COMPLETE:
-            self._index += 1
-            return hot.command_complete(_tag(substituted[0])) if substituted else None
-        if type_code == _ERROR:
-            self._keep_only_done()
-            is_own = substituted is not None and b"\0C22012\0" in message
-            return substituted[1] if substituted and is_own else None
-        if substituted and type_code in (_ROW_DESCRIPTION, _RUN):
-            return b""
-        return None
-
-    def _keep_only_done(self) -> None:
-        """The statements from the failed one on have not been executed: their names stay."""
-        s = self._conversation
-        done = [piece.name for index, (piece, _) in self._pieces.items() if index < self._index]
-        if None not in done:
-            ended = {name[:NAME_SIZE] for name in done if name is not None} | {b""}
-            for name in self._change.names.keys() - ended:
-                del self._change.names[name]
-        s.statements.forget_pending(s.outstanding.changes())
+def reset_all(s: Conversation, message: bytes) -> None:
+    """DISCARD ALL has been carried out: of the settings, too."""
+    s.settings.reset_all(with_role=True)

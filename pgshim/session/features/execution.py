@@ -6,9 +6,11 @@ import re
 from functools import partial
 
 from pgshim.protocol import hot
+from pgshim.session.assignments import ASSIGNMENT_WORDS
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import copying, deallocation
+from pgshim.session.features import copying, deallocation, refusals, resets, scripted, set_config, settings
 from pgshim.session.features.prepared import must_wait, too_large
+from pgshim.session.hazards import HAZARD_WORDS
 from pgshim.session.outstanding import (
     EXECUTE,
     EXECUTE_COPY_IN,
@@ -20,14 +22,17 @@ from pgshim.session.outstanding import (
     Owed,
 )
 from pgshim.session.sql import Kind as Sql
-from pgshim.session.sql import verdict
-from pgshim.session.statements import NAME_SIZE, Change
+from pgshim.session.sql import Verdict, verdict
+from pgshim.session.statements import NAME_SIZE, Change, Statement
 
 _ERROR = ord("E")
 
-#: A keyword cannot be written in another way: a text without these needs no closer look. Most texts of Queries are seen
-#: once, and a verdict costs 20 us and more, this search half a microsecond.
-_WORDS_OF_INTEREST = re.compile(rb"copy|deallocate|discard|prepare", re.IGNORECASE)
+#: A keyword cannot be written in another way: a text without any of these needs no closer look. Most texts of Queries
+#: are seen once, and a verdict costs 20 us and more.
+_WORDS_OF_INTEREST = re.compile(rb"copy|deallocate|discard|prepare|close|unlisten", re.IGNORECASE)
+
+#: What may call nextval(), seen from afar.
+_MAY_DRAW = re.compile(rb"insert|update|merge|nextval|copy|call|do|\(", re.IGNORECASE)
 
 _BAD_QUERY = hot.query(b"pgshim raises an error of its own here")
 
@@ -36,22 +41,59 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
     """Execute: as it is, once all that may still fail in front of what could end the transaction has been seen."""
     if s.is_skipping:
         return True
-    statement = s.portals.get(hot.read_execute(buffer, start, end)[:NAME_SIZE])
+    portal = hot.read_execute(buffer, start, end)[:NAME_SIZE]
+    statement = s.portals.get(portal)
     found = statement.text.verdict if statement is not None else None
     if (found is None or found.may_end_transaction) and s.has_unverified:
         return False
-    if statement is not None and statement.text.is_substituted:
-        return deallocation.on_execute(s, statement, buffer[start:end])
+    if statement is None or found is None:
+        _send_execute(s, buffer[start:end], EXECUTE_COPY_IN)
+        s.is_pure = False
+        return True
+    if not (s.settings.is_active or found.touches_settings or found.has_hazards or statement.text.is_substituted):
+        _send_execute(s, buffer[start:end], _owed(found))
+        s.is_pure &= found.is_pure
+        s.has_drawn |= not found.is_pure
+        s.has_sql_prepared |= found.kind is Sql.PREPARE
+        return True
+    return _execute_looked_after(s, portal, statement, found, buffer[start:end])
+
+
+def _owed(found: Verdict) -> Owed:
+    if not found.may_copy:
+        return EXECUTE
+    return EXECUTE_COPY_IN if found.may_copy_in else EXECUTE_COPY_OUT
+
+
+def _send_execute(s: Conversation, message: bytes, owed: Owed) -> None:
     s.is_plain = False
     s.has_executed = True
-    if found is None or not found.is_pure:
-        s.is_pure = False
-        if found is not None and found.kind is Sql.PREPARE:
-            s.has_sql_prepared = True
-    owed = EXECUTE
-    if found is None or found.may_copy:
-        owed = EXECUTE_COPY_IN if found is None or found.may_copy_in else EXECUTE_COPY_OUT
-    s.send(buffer[start:end], owed)
+    s.send(message, owed)
+
+
+def _execute_looked_after(
+    s: Conversation, portal: bytes, statement: Statement, found: Verdict, message: bytes
+) -> bool:
+    """The Execute of what has to do with settings, of what is refused by what was executed before it, of resets."""
+    is_kept = s.settings.is_active or found.touches_settings
+    if is_kept:
+        outcome = settings.before_execute(s, found)
+        if outcome is not None:
+            return outcome
+    if found.has_hazards and refusals.refuses_execute(s, found):
+        return True
+    if statement.text.is_substituted:
+        return deallocation.on_execute(s, statement, message)
+    owed = _owed(found)
+    if is_kept:
+        owed = settings.owed_for(s, found, owed)
+    _send_execute(s, message, owed)
+    s.is_pure &= found.is_pure
+    s.has_drawn |= not found.is_pure
+    s.has_sql_prepared |= found.kind is Sql.PREPARE
+    if is_kept:
+        settings.after_execute(s, found)
+        set_config.after_execute(s, s.setting_portals.get(portal, []))
     return True
 
 
@@ -67,11 +109,21 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         s.send_query(_BAD_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_error, error), change=_drop_unnamed(s)))
         return True
     sql = hot.read_query(buffer, start, end)
-    if _WORDS_OF_INTEREST.search(sql) is None and not s.has_unverified:
+    if not (s.settings.is_active or s.has_unverified or _is_of_interest(sql)):
+        if not s.has_drawn:
+            s.has_drawn = _MAY_DRAW.search(sql) is not None
         change = _drop_unnamed(s)
         s.send_query(buffer[start:end], QUERY if change is None else Owed(Kind.QUERY, WATCH, change=change))
         return True
     return _on_query_of_interest(s, sql, buffer[start:end])
+
+
+def _is_of_interest(sql: bytes) -> bool:
+    return (
+        _WORDS_OF_INTEREST.search(sql) is not None
+        or ASSIGNMENT_WORDS.search(sql) is not None
+        or HAZARD_WORDS.search(sql) is not None
+    )
 
 
 def _on_query_of_interest(s: Conversation, sql: bytes, message: bytes) -> bool:
@@ -79,21 +131,24 @@ def _on_query_of_interest(s: Conversation, sql: bytes, message: bytes) -> bool:
     is_copy_query = found.kind is Sql.COPY_FROM_STDIN and not s.is_open
     if must_wait(s, found) or (is_copy_query and s.outstanding.owes_ready()):
         return False
+    if (s.settings.is_active or found.touches_settings) and settings.waits_for_replies(s):
+        return False
+    if found.is_local_reset:
+        dealt_with = resets.on_query(s, found)
+        if dealt_with is not None:
+            return dealt_with
     if found.deallocates:
-        dealt_with = deallocation.on_query(s, found, sql)
+        dealt_with = deallocation.answers(s, found)
         if dealt_with is not None:
             return dealt_with
     if any(statement.kind is Sql.PREPARE for statement in found.statements):
         s.has_sql_prepared = True
-    change = _drop_unnamed(s)
     if is_copy_query:
-        copying.start_copy_query(s, sql, change)
+        if s.settings.is_active:
+            settings.bring_into_force(s, found)
+        copying.start_copy_query(s, sql, _drop_unnamed(s))
         return True
-    owed = QUERY
-    if change is not None or found.may_copy:
-        owed = Owed(Kind.QUERY, WATCH, change=change, may_copy=found.may_copy, may_copy_in=found.may_copy_in)
-    s.send_query(message, owed)
-    return True
+    return scripted.on_query(s, found, sql, message)
 
 
 def _drop_unnamed(s: Conversation) -> Change | None:
@@ -114,8 +169,12 @@ def on_function_call(s: Conversation, buffer: bytes, start: int, end: int, missi
     s.passes_rest = not s.is_skipping
     if s.is_skipping:
         return True
-    if s.has_unverified:
+    if s.has_unverified or (s.settings.is_active and settings.waits_for_replies(s)):
         return False
+    if refusals.refuses_function_call(s, hot.read_function_oid(buffer, start, end)):
+        s.passes_rest = False
+        return True
+    s.has_drawn = True
     s.send_query(buffer[start:end], FUNCTION_CALL)
     return True
 

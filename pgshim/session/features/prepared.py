@@ -12,7 +12,7 @@ from functools import partial
 from pgshim.errors import MalformedMessage
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import shapes
+from pgshim.session.features import refusals, settings, settings_bind, shapes
 from pgshim.session.outstanding import BIND, CLOSE, DESCRIBE_PORTAL, PARSE_SKIPPED, WATCH, Kind, Owed
 from pgshim.session.sql import Verdict
 from pgshim.session.statements import NAME_SIZE, Change, Statement
@@ -39,8 +39,10 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     name, sql, tail = hot.read_parse(buffer, start, end)
     shown, name = name.decode("utf-8", "replace"), name[:NAME_SIZE]
     text = s.texts.get(sql, tail, standard_strings=s.standard_strings)
-    if must_wait(s, text.verdict):
+    if must_wait(s, text.verdict) or not _is_prepared_for(s, text.verdict):
         return False
+    if text.verdict.has_hazards and refusals.refuses_parse(s, text.verdict):
+        return True
     if name:
         found = s.statements.get(name, s.batch)
         if found is not None:
@@ -52,9 +54,20 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     statement = Statement(text)
     change = Change({name: statement}, s.batch)
     s.statements.announce(change)
-    s.send(text.upstream_parse, Owed(Kind.PARSE, WATCH, change=change))
+    edit = partial(_shift_position, text.shift) if text.shift else None
+    s.send(text.upstream_parse, Owed(Kind.PARSE, WATCH, change=change, edit=edit))
     s.slot = statement
     return True
+
+
+def _is_prepared_for(s: Conversation, found: Verdict) -> bool:
+    """Whether a statement of this text may go up now; the client's settings are in force for it then."""
+    return not s.settings.is_active or settings.bring_into_force(s, found)
+
+
+def _shift_position(shift: int, type_code: int, message: bytes) -> bytes:
+    """An error in a text that went up with something put into it."""
+    return hot.with_position(message, lambda position: max(position - shift, 1))
 
 
 def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) -> bool:
@@ -67,13 +80,21 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     if statement is None:
         s.passes_rest = False
         return _unknown(s, name)
-    if must_wait(s, statement.text.verdict):
+    found = statement.text.verdict
+    if must_wait(s, found) or not _is_prepared_for(s, found):
         return False
+    is_small = end - start + missing <= BIND_HOLD and not missing
+    if (s.settings.is_active or found.touches_settings or found.has_hazards) and settings_bind.refuses(
+        s, statement, is_small=is_small
+    ):
+        s.passes_rest = False
+        return True
     s.is_plain = False
     s.passes_rest = True
-    is_small = end - start + missing <= BIND_HOLD and not missing
     is_verified = s.slot is not statement and shapes.replay_for_bind(s, statement)
-    if is_small and (is_verified or statement.text.is_substituted):
+    if found.touches_settings:
+        settings_bind.send(s, portal, statement, buffer[offset:end])
+    elif is_small and (is_verified or statement.text.is_substituted):
         s.send(_with_result_formats(portal, statement, buffer[offset:end]), BIND)
     elif not name:
         s.send(buffer[start:end], BIND)
@@ -117,6 +138,8 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
     statement = s.statements.get(name[:NAME_SIZE], s.batch)
     if statement is None:
         return _unknown(s, name)
+    if not _is_prepared_for(s, statement.text.verdict):
+        return False
     if s.slot is not statement:
         s.replay(statement)
     watch = partial(_note_description, statement)

@@ -1,0 +1,299 @@
+"""The settings of one client: what it has SET, as its transactions make it, keep it and undo it.
+
+No server keeps them. What a client sets lasts on the server for that transaction only (SET LOCAL); what it then has in
+force is kept here, and brought to whichever server carries out its next transaction. The changes are noted as the
+server's answers to the statements come, so they follow ROLLBACK, ROLLBACK TO and COMMIT as they do on a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pgshim.protocol import hot
+from pgshim.session.quoting import quote_literal, set_local
+
+#: Bytes of names and values that one client may have in force: all of them travel with each of its transactions.
+MAX_SIZE = 256 * 1024
+
+#: Settings that change how a text is read, so that they cannot travel in the same text.
+READING = frozenset({b"standard_conforming_strings", b"backslash_quote", b"client_encoding"})
+
+#: Multi-byte encodings that only clients have, whose second bytes may look like a quote or a backslash; squeezed.
+UNSAFE_ENCODINGS = (b"SJIS", b"SHIFTJIS2004", b"BIG5", b"GBK", b"GB18030", b"UHC", b"JOHAB", b"MSKANJI", b"WIN932",
+                    b"WINDOWS932", b"WIN936", b"WINDOWS936", b"WIN949", b"WINDOWS949", b"WIN950",
+                    b"WINDOWS950")  # fmt: skip
+
+#: Those that poolers keep in step with what they have reported: a value that was reported need not travel.
+_TRACKED = frozenset({b"standard_conforming_strings", b"client_encoding"})
+
+#: What RESET ALL leaves alone (GUC_NO_RESET_ALL).
+_NOT_RESET = frozenset({b"role", b"session_authorization"})
+
+_MODES = {
+    b"default_transaction_isolation": b"transaction_isolation",
+    b"default_transaction_read_only": b"transaction_read_only",
+    b"default_transaction_deferrable": b"transaction_deferrable",
+}
+
+#: What choosing a plan and spelling a result take from them; no statement means something else for them.
+_INCONSEQUENTIAL = frozenset(
+    b"""jit geqo plan_cache_mode cursor_tuple_fraction extra_float_digits bytea_output intervalstyle xmlbinary
+    effective_cache_size from_collapse_limit join_collapse_limit random_page_cost seq_page_cost cpu_tuple_cost
+    cpu_index_tuple_cost cpu_operator_cost parallel_setup_cost parallel_tuple_cost constraint_exclusion
+    application_name idle_in_transaction_session_timeout""".split()
+)
+
+
+def is_inconsequential(name: bytes) -> bool:
+    """Whether a statement does the same, if perhaps not as fast, without this setting."""
+    return name in _INCONSEQUENTIAL or name.startswith((b"enable_", b"jit_", b"geqo_"))
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a setting is set to: as SHOW gives it, in UTF-8.
+
+    reported -- what else ParameterStatus says because of it (SET ROLE: is_superuser)
+    """
+
+    text: bytes
+    reported: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of set_config that is for the session: the setting's name, and whether it goes back to its default."""
+
+    name: bytes
+    is_default: bool
+
+
+_Values = dict[bytes, Value]
+
+
+class Injection:
+    """How one set of values is brought into force, in each of the ways that there are; built once, used often.
+
+    statements -- SET LOCAL for each, for the inside of a transaction block
+    modes -- name of a transaction_... setting -> the SET LOCAL for it
+    early -- what has to come before a snapshot is taken, outside of a block: SET transaction_...
+    select -- one SELECT of set_config, for the outside of a block
+    """
+
+    __slots__ = ("early", "modes", "select", "statements")
+
+    def __init__(self, values: Mapping[bytes, Value], leave_out: frozenset[bytes] = frozenset()) -> None:
+        kept = {name: value.text for name, value in values.items() if name not in leave_out}
+        self.statements = tuple(set_local(name, text) for name, text in kept.items())
+        modes = {_MODES[name]: text for name, text in kept.items() if name in _MODES}
+        self.modes = {name: set_local(name, text) for name, text in modes.items()}
+        self.early = tuple(b"SET %b TO %b" % (name, quote_literal(text)) for name, text in modes.items())
+        calls = (
+            b"pg_catalog.set_config(%b,%b,true)" % (quote_literal(name), quote_literal(text))
+            for name, text in kept.items()
+        )
+        self.select = b"SELECT " + b",".join(calls)
+
+
+class ClientSettings:
+    """One client's settings. Names are in lower case, as they are looked up.
+
+    base -- ParameterStatus of the upstream at login: name as reported -> value
+    told -- the same as the client has it
+    startup -- settings that the client gave at connect, in order
+    passed -- those of them that the pooler has been given (application_name, client_encoding)
+    """
+
+    __slots__ = ("_base", "_injection", "_learned", "_now", "_reported", "_server", "_startup", "_told", "begin", "current",
+                 "defaults", "has_failed", "has_news", "is_active", "is_unsettled", "levels", "locals")  # fmt: skip
+
+    def __init__(
+        self,
+        base: Mapping[bytes, bytes],
+        told: Mapping[bytes, bytes],
+        startup: Mapping[bytes, bytes],
+        passed: Mapping[bytes, bytes],
+    ) -> None:
+        #: Lower-case name -> name as reported.
+        self._reported = {name.lower(): name for name in base}
+        #: What a server says of itself with nothing of the client's in force.
+        self._base = {name.lower(): value for name, value in base.items()}
+        self._told = {name.lower(): value for name, value in told.items()}
+        derived = {b"role": (b"is_superuser",), b"session_authorization": (b"is_superuser",)}
+        self._startup: _Values = {
+            name: Value(value, tuple((other, self._told.get(other, b"")) for other in derived.get(name, ())))
+            for name, value in startup.items()
+        }
+        #: What RESET goes back to, where that is the client's own value.
+        self.defaults: dict[bytes, bytes] = dict(passed) | dict(startup)
+        #: What was in force when the transaction began, and is now.
+        self.begin: _Values = self._startup
+        self.current: _Values = self._startup
+        #: Savepoints, the outermost first, each with what was in force. Those set while nothing was are not known.
+        self.levels: list[tuple[bytes, _Values]] = []
+        #: Names that the transaction has changed for itself only (SET LOCAL).
+        self.locals: set[bytes] = set()
+        #: Whether there is anything that a transaction of this client's needs looking after for.
+        self.is_active = bool(startup)
+        #: Whether statements that change any of this may be unanswered.
+        self.is_unsettled = False
+        #: Whether an error has come since the last ReadyForQuery.
+        self.has_failed = False
+        #: Whether the client may have to be told something by ParameterStatus.
+        self.has_news = False
+        #: ParameterStatus of the server: in this transaction, and since the last ReadyForQuery.
+        self._server: dict[bytes, bytes] = {}
+        self._now: dict[bytes, bytes] = {}
+        self._injection: tuple[_Values, Injection] | None = None
+        #: What the server itself has for settings that no statement means something else for.
+        self._learned: dict[bytes, bytes] = {}
+
+    # What statements make of them, in the order of the server's answers.
+
+    def set(self, name: bytes, value: Value) -> None:
+        """SET name TO value."""
+        values = {known: old for known, old in self.current.items() if known != name}
+        if name == b"session_authorization":
+            values.pop(b"role", None)  # The server sets it to none with it.
+        default = self._base.get(name) if name in _TRACKED else self._learned.get(name)
+        if default != value.text or name in self._startup:
+            values[name] = value
+        self._become(values)
+
+    def wants_default(self, name: bytes) -> bool:
+        """Whether to ask for the server's own value before this one is set: to know when it is set back."""
+        return (
+            is_inconsequential(name)
+            and name not in self._learned
+            and name not in self.current
+            and name not in self._startup
+            and name not in self.locals
+            and not self.is_unsettled
+        )
+
+    def learn(self, name: bytes, text: bytes) -> None:
+        """The server's own value of a setting."""
+        self._learned[name] = text
+
+    def unset(self, name: bytes) -> None:
+        """Leave it to the server's own default."""
+        self._become({known: old for known, old in self.current.items() if known != name})
+
+    def reset(self, name: bytes) -> None:
+        """RESET name: back to what the client gave at connect."""
+        if name in self._startup:
+            self.set(name, self._startup[name])
+        else:
+            self.unset(name)
+
+    def reset_all(self, *, with_role: bool = False) -> None:
+        """RESET ALL; `with_role`: DISCARD ALL, which resets the role as well."""
+        kept = {} if with_role else {n: v for n, v in self.current.items() if n in _NOT_RESET}
+        startup = {n: v for n, v in self._startup.items() if with_role or n not in _NOT_RESET}
+        self._become(startup | kept)
+
+    def names_to_reset(self) -> list[bytes]:
+        """The settings that RESET ALL has to set back in the running transaction."""
+        names = dict.fromkeys((*self.current, *self._startup, *sorted(self.locals)))
+        return [name for name in names if name not in _NOT_RESET]
+
+    def _become(self, values: _Values) -> None:
+        self.current = values
+        self.is_active = self.has_news = True
+
+    def savepoint(self, name: bytes) -> None:
+        """SAVEPOINT."""
+        self.levels.append((name, self.current))
+
+    def rollback_to(self, name: bytes) -> None:
+        """ROLLBACK TO. One that is not known was set when nothing had been changed yet."""
+        while self.levels and self.levels[-1][0] != name:
+            self.levels.pop()
+        self._become(self.levels[-1][1] if self.levels else self.begin)
+
+    def release(self, name: bytes) -> None:
+        """RELEASE."""
+        while self.levels and self.levels.pop()[0] != name:
+            pass
+
+    def end_transaction(self, *, is_committed: bool) -> None:
+        """COMMIT or ROLLBACK, as the command tag says, or the end of an implicit transaction."""
+        if is_committed:
+            self.begin = self.current
+        elif self.current is not self.begin:
+            self._become(self.begin)
+        self.levels.clear()
+        self.locals.clear()
+
+    # What the server says.
+
+    def note_status(self, name: bytes, value: bytes) -> None:
+        """A ParameterStatus has come."""
+        lower = name.lower()
+        self._reported.setdefault(lower, name)
+        self._now[lower] = value
+        self.has_news = True
+
+    def end_batch(self, status: int) -> None:
+        """ReadyForQuery."""
+        if status == hot.IDLE:
+            self.end_transaction(is_committed=not self.has_failed)
+            self._base |= self._now
+            self._server.clear()
+            self.is_active = bool(self.begin) or self.is_unsettled
+        elif self._now:
+            self._server |= self._now
+        self._now.clear()
+        self.has_failed = False
+
+    def news(self, status: int) -> bytes:
+        """The ParameterStatus messages that the client is owed at this ReadyForQuery."""
+        self.has_news = False
+        messages = []
+        for name in self._reported:
+            value = self.shown(name, status)
+            if value is not None and value != self._told.get(name):
+                self._told[name] = value
+                messages.append(hot.message(ord("S"), self._reported[name] + b"\0" + value + b"\0"))
+        return b"".join(messages)
+
+    def shown(self, name: bytes, status: int) -> bytes | None:
+        """What SHOW of a reported setting gives the client."""
+        if status == hot.IN_BLOCK or (status == hot.IN_FAILED_BLOCK and self.levels):
+            return self._server.get(name) or self._in_force(name, self.begin)
+        # A failed transaction has undone on the server what was brought there for it, too.
+        return self._in_force(name, self.current if status == hot.IDLE else self.begin)
+
+    def _in_force(self, name: bytes, values: _Values) -> bytes | None:
+        if name in values:
+            return values[name].text
+        for value in reversed(values.values()):
+            for other, text in value.reported:
+                if other == name:
+                    return text
+        return self._base.get(name)
+
+    # What is to be in force.
+
+    @property
+    def injection(self) -> Injection:
+        """How what was in force when the transaction began is brought into force."""
+        if self._injection is None or self._injection[0] is not self.current:
+            self._injection = self.current, Injection(self.current)
+        return self._injection[1]
+
+    @property
+    def is_reading_changed(self) -> bool:
+        """Whether texts are read in another way than the server reads them by itself."""
+        return not READING.isdisjoint(self.current)
+
+    @property
+    def is_inconsequential(self) -> bool:
+        """Whether every statement does the same without them."""
+        return all(is_inconsequential(name) for name in self.current)
+
+    @property
+    def size(self) -> int:
+        """Bytes of names and values."""
+        return sum(len(name) + len(value.text) for name, value in self.current.items())

@@ -1,0 +1,102 @@
+"""What needs a session of its own: refused where it stands, or let through, as `--unsafe` and `--allow` say."""
+
+from __future__ import annotations
+
+from pgshim.protocol import hot
+from pgshim.session.conversation import Conversation
+from pgshim.session.features import settings
+from pgshim.session.features.set_config import is_computed
+from pgshim.session.hazards import OIDS, Feature, Hazard
+from pgshim.session.outstanding import FAKE, Kind, Owed
+from pgshim.session.refusal import ALLOW, REFUSE
+from pgshim.session.sql import Kind as Sql
+from pgshim.session.sql import Statement as Piece
+from pgshim.session.sql import Verdict
+
+COMPUTED = Hazard(Feature.COMPUTED_SETTING, "set_config() of a computed setting")
+_NO_BLOCK = Hazard(Feature.NO_BLOCK, "A statement that cannot run in a transaction block")
+_DO_TRANSACTION = Hazard(Feature.DO_TRANSACTION, "DO with COMMIT or ROLLBACK in it")
+_FUNCTION_CALL = Hazard(Feature.FUNCTION_CALL, "FunctionCall")
+
+_MAY_DRAW = frozenset({Sql.DML, Sql.COPY, Sql.COPY_FROM_STDIN, Sql.CALL, Sql.DO, Sql.SELECT, Sql.UTILITY})
+
+
+def is_refused(s: Conversation, hazard: Hazard) -> bool:
+    """Whether it is; if it is let through with a warning, the client gets that."""
+    policy = s.policy.on(hazard.feature)
+    if policy not in (REFUSE, ALLOW):
+        s.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=s.policy.notice(hazard)))
+        s.give_answers()
+    return policy == REFUSE
+
+
+def refuses(s: Conversation, hazard: Hazard) -> bool:
+    """The same for a message of the extended-query protocol, with the refusal sent."""
+    if not is_refused(s, hazard):
+        return False
+    s.raise_error(s.policy.error(hazard))
+    return True
+
+
+def concerns(s: Conversation, hazard: Hazard, *, is_outside: bool) -> bool:
+    """Whether it is one here and now: some are only outside of a block, or before anything has called nextval()."""
+    if hazard.needs_nextval:
+        return not s.has_drawn
+    return is_outside or not hazard.is_reference
+
+
+def is_moot(s: Conversation) -> bool:
+    """Whether the server refuses everything anyway: the block has failed."""
+    return s.status == hot.IN_FAILED_BLOCK and not s.outstanding and not s.has_ended_amid
+
+
+def refuses_parse(s: Conversation, found: Verdict) -> bool:
+    """Refuse a Parse for what the text will do."""
+    if is_moot(s):
+        return False
+    is_outside = settings.is_outside_block(s)
+    for piece in found.statements:
+        for hazard in piece.hazards:
+            if not hazard.needs_nextval and concerns(s, hazard, is_outside=is_outside) and refuses(s, hazard):
+                return True
+        if any(is_computed(call) for call in piece.set_configs) and refuses(s, COMPUTED):
+            return True
+    return False
+
+
+def refuses_execute(s: Conversation, found: Verdict) -> bool:
+    """Refuse an Execute for what was not executed in its transaction before."""
+    return any(
+        hazard.needs_nextval and not s.has_drawn and refuses(s, hazard)
+        for piece in found.statements
+        for hazard in piece.hazards
+    )
+
+
+def without_settings(piece: Piece) -> Hazard | None:
+    """What cannot be given the settings that are in force."""
+    if piece.refuses_block:
+        return _NO_BLOCK
+    return _DO_TRANSACTION if piece.ends_transaction else None
+
+
+def refuses_function_call(s: Conversation, oid: int) -> bool:
+    """Refuse a FunctionCall; the batch that it is fails with it."""
+    found = OIDS.get(oid)
+    hazard = Hazard(*found) if found is not None else None
+    if hazard is None and s.settings.current and settings.is_outside_block(s) and not s.is_in_force:
+        hazard = _FUNCTION_CALL
+    return hazard is not None and concerns(s, hazard, is_outside=True) and refuses_query(s, hazard)
+
+
+def refuses_query(s: Conversation, hazard: Hazard) -> bool:
+    """The same for a message that is a batch of its own."""
+    if not is_refused(s, hazard):
+        return False
+    s.fail_query(s.policy.error(hazard))
+    return True
+
+
+def may_draw(piece: Piece) -> bool:
+    """Whether a statement may call nextval(), as far as its kind tells."""
+    return piece.kind in _MAY_DRAW
