@@ -84,8 +84,9 @@ def test_version() -> None:
 
 def test_help_stands_in_groups_with_defaults_and_names_of_the_environment() -> None:
     text = pgshim("--help").stdout
-    for heading in ("Clients:", "Upstream:", "Times and limits:", "Running and logging:", "Commands:"):
-        assert f"\n{heading}\n" in text
+    headings = "Clients", "Upstream", "Session features", "Times and limits", "Running and logging", "Commands"
+    for heading in headings:
+        assert f"\n{heading}:\n" in text
     flat = " ".join(text.split())
     for part in ("PGSHIM_DRAIN_TIMEOUT; default: 30s", "default: 16MiB", "demo", "Supavisor"):
         assert part in flat
@@ -106,6 +107,10 @@ def test_help_stands_in_groups_with_defaults_and_names_of_the_environment() -> N
         (["--upstream", NOWHERE, "--upstream-tls", "verify-full"], ["--upstream-tls verify-full", "--upstream-ca"]),
         (["--upstream", NOWHERE, "--upstream-ca", "/nope"], ["--upstream-ca", "/nope", "PEM"]),
         (["--upstream", NOWHERE, "--tls-cert", "/nope", "--tls-key", "/nope"], ["--tls-cert", "/nope", "PEM"]),
+        (["--upstream", NOWHERE, "--session-upstream", "pooler"], ["--session-upstream", "'pooler'", "pooler:6432"]),
+        (["--upstream", NOWHERE, "--session-listen", "7000"], ["--session-listen 127.0.0.1:7000", "needs"]),
+        (["--upstream", NOWHERE, "--unsafe", "maybe"], ["--unsafe", "'maybe'", "refuse"]),
+        (["--upstream", NOWHERE, "--allow", "listening"], ["--allow", "'listening'", "give one of ", "listen", "load"]),
         (["--no-such-option"], ["--no-such-option"]),
         (["nonsense"], ["nonsense"]),
     ],
@@ -136,11 +141,27 @@ def test_every_option_can_come_from_the_environment() -> None:
         PGSHIM_IDLE_TIMEOUT="5min",
         PGSHIM_MAX_STATEMENT_BYTES="1MiB",
         PGSHIM_UPSTREAM_MODE="session",
+        PGSHIM_SESSION_UPSTREAM="pooler:5432",
+        PGSHIM_SESSION_LISTEN="7002 127.0.0.1:7003",
+        PGSHIM_TENANT="abc",
+        PGSHIM_UNSAFE="warn",
+        PGSHIM_ALLOW="listen with-hold",
+        PGSHIM_STRICT_CUSTOM_SETTINGS="1",
     )
     assert found.upstream == Address("::1", 6543)
     assert [str(address) for address in found.listen] == ["127.0.0.1:7000", "[::1]:7000", "unix:/tmp/.s.PGSQL.7001"]
     assert (found.tls_self_signed, found.idle_timeout, found.max_statement_bytes) == (True, 300.0, 1 << 20)
     assert found.upstream_mode == "session"
+    assert (found.session_upstream, found.tenant) == (Address("pooler", 5432), "abc")
+    assert [str(address) for address in found.session_listen] == ["127.0.0.1:7002", "[::1]:7002", "127.0.0.1:7003"]
+    assert (found.unsafe, found.allow, found.strict_custom_settings) == ("warn", ("listen", "with-hold"), True)
+
+
+def test_tls_defaults_are_each_upstreams_own_and_what_is_given_holds_for_both() -> None:
+    both = ["--upstream", "127.0.0.1:6543", "--session-upstream", "aws-0-eu.pooler.supabase.com:5432"]
+    assert (options(both).upstream_tls, options(both).session_upstream_tls) == ("prefer", "require")
+    given = options([*both, "--upstream-tls", "disable"])
+    assert (given.upstream_tls, given.session_upstream_tls) == ("disable", "disable")
 
 
 def test_the_defaults_of_the_command_line_are_those_of_settings() -> None:
@@ -193,6 +214,12 @@ def test_the_start_says_what_listens_where_and_an_unreachable_upstream_is_a_warn
 
 
 def test_require_upstream_exits_with_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"127.0.0.1:{there.getsockname()[1]}"
+        session = ["--session-upstream", NOWHERE, "--upstream-tls", "disable"]
+        result = pgshim("--listen", "127.0.0.1:0", "--upstream", address, *session, "--require-upstream")
+    assert result.returncode == 1
+    assert f"could not connect to the upstream {NOWHERE}" in result.stderr
     result = pgshim("--listen", "127.0.0.1:0", "--upstream", NOWHERE, "--require-upstream")
     assert result.returncode == 1
     assert "could not connect" in result.stderr

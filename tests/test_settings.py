@@ -19,6 +19,8 @@ from pgshim.settings import (
 )
 
 LOOPBACK = (Address("127.0.0.1", 6432), Address("::1", 6432, is_optional=True))
+ENDPOINT = Address("pooler.example", 5432)
+ANY_PORT = (Address("127.0.0.1", 0),)
 PLAIN = Settings(Address("pooler.example", 6543), LOOPBACK)
 
 
@@ -167,6 +169,11 @@ def test_what_pipeline_auto_goes_by(pipeline: str, host: str, name: bytes | None
         {"upstream_tls": "require", "upstream": Address(path="/x")},
         {"listen": (Address("0.0.0.0", 1),)},
         {"listen": (*LOOPBACK, Address("::", 1))},
+        {"session_listen": (Address("127.0.0.1", 7000),)},
+        {"session_upstream": ENDPOINT, "session_listen": (Address("0.0.0.0", 7000),)},
+        {"session_upstream": ENDPOINT, "session_listen": LOOPBACK[:1]},
+        {"session_upstream": Address(path="/y"), "upstream": Address(path="/x"), "upstream_tls": "require"},
+        {"session_upstream": ENDPOINT, "upstream_ca": "ca"},
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, object]) -> None:
@@ -182,6 +189,16 @@ def test_options_that_do_not_go_together(options: dict[str, object]) -> None:
         {"tls_self_signed": True, "listen": (Address("::", 1),)},
         {"allow_plaintext": True, "listen": (Address("0.0.0.0", 1),)},
         {"listen": (Address(path="/x"),)},
+        {"session_upstream": ENDPOINT, "session_listen": (Address("127.0.0.1", 7000),)},
+        {"session_upstream": ENDPOINT, "listen": ANY_PORT, "session_listen": ANY_PORT},
+        {"session_upstream": ENDPOINT, "upstream": Address(path="/x"), "upstream_tls": "require"},
+        {
+            "upstream": Address(path="/x"),
+            "upstream_tls": "disable",
+            "session_upstream": ENDPOINT,
+            "session_upstream_tls": "verify-full",
+            "upstream_ca": "ca",
+        },
         {"upstream_tls": "verify-full", "upstream_ca": "ca", "upstream_cert": "c", "upstream_key": "k"},
     ],
 )
@@ -192,3 +209,11 @@ def test_options_that_go_together(options: dict[str, object]) -> None:
 def test_a_path_is_a_directory_if_it_is_one(tmp_path: Path) -> None:
     assert parse_listen(str(tmp_path)) == (Address(path=f"{tmp_path}/.s.PGSQL.6432"),)
     assert parse_listen(str(tmp_path / "socket")) == (Address(path=f"{tmp_path}/socket"),)
+
+
+def test_each_upstream_has_a_tls_mode_and_a_unix_socket_none() -> None:
+    both = replace(PLAIN, session_upstream=ENDPOINT, session_upstream_tls="require")
+    assert both.upstreams == (PLAIN.upstream, ENDPOINT)
+    assert [both.tls_of(upstream) for upstream in both.upstreams] == ["prefer", "require"]
+    assert both.tls_of(Address(path="/x")) == "disable"
+    assert PLAIN.upstreams == (PLAIN.upstream,)

@@ -25,7 +25,7 @@ from pgshim.session.tokens import Lexeme, TokenKind
 # set_config; U&"set\005fconfig". It begins with a set of bytes, so that the search can skip those in between.
 _END = rb"(?![A-Za-z0-9_$\x80-\xff])"
 _FIRST = rb"[eE](?<!\S..)(?<!\S\s..)(?:[sS][eE])?[tT]" + _END  # `ET`: the text begins with a space before it, or not
-_LATER = rb"(?<=[;\n\r/])\s*+(?:[rR][eE])?[sS][eE][tT]" + _END
+_LATER = rb"(?<=[;\n\r/])[ \t\f\v]*+(?:[rR][eE])?[sS][eE][tT]" + _END
 ASSIGNMENT_WORDS = re.compile(
     rb'[\n\r;/sSrRuU](?:%b|[eE][tT]_[cC][oO][nN][fF][iI][gG]|&"|%b)' % (_FIRST, _LATER), re.DOTALL
 )

@@ -21,7 +21,6 @@ from pgshim.session.outstanding import (
     FORWARD,
     QUERY,
     SKIP,
-    SYNC_WRAPPED,
     WATCH,
     Kind,
     Owed,
@@ -228,17 +227,19 @@ class BackendGate(FrontendGate):
                 self.has_drawn = False
             elif status == hot.IN_BLOCK and not self.is_open:
                 self.slot = self.slot_at_sync
+        has_failed = self.settings.has_failed
         if self.settings.is_active or self.settings.has_news:
             self._settle_settings()
         if head.failure is not None:
             return shapes.ready_of_failing(self, head.failure)
         if head.action == SKIP or (head.kind is Kind.QUERY and head.watch and head.watch(_READY, message) == b""):
             return b""
-        if head is SYNC_WRAPPED and status != hot.IDLE:
+        if head.wrapped is not None and status != hot.IDLE:
             # A block of pgshim's own has failed: it ends before the client hears of it.
             self.send_query(_ROLLBACK, Owed(Kind.QUERY, WATCH, watch=_only_ready, edit=edit_own, effect=CHANGES_STATUS))
             return b""
-        return self.ready() if self.settings.has_news else None
+        withheld = head.wrapped.withheld if head.wrapped is not None and not has_failed else b""
+        return withheld + self.ready() if withheld or self.settings.has_news else None
 
     def _settle_settings(self) -> None:
         """What a ReadyForQuery makes of the client's settings."""

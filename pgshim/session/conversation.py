@@ -14,20 +14,22 @@ from pgshim.protocol import hot
 from pgshim.session.client_settings import Call, ClientSettings
 from pgshim.session.outstanding import (
     BIND_OWN,
+    CHANGES_STATUS,
     EXECUTE_OWN,
     FAKE,
     LOCAL_SYNC,
+    NOTHING,
     PARSE_OWN,
     PARSE_SKIPPED,
     SKIP,
     SYNC,
     SYNC_PURE,
     SYNC_SKIPPED,
-    SYNC_WRAPPED,
     WATCH,
     Kind,
     Outstanding,
     Owed,
+    Withheld,
 )
 from pgshim.session.refusal import Policy
 from pgshim.session.statements import Change, SharedTexts, Statement, Statements
@@ -223,10 +225,7 @@ class Conversation:
     def fail_query(self, error: bytes) -> None:
         """Fail a Query or FunctionCall on the server, and give the client this ErrorResponse for it."""
         if self.is_at_rest_here and self.status == hot.IDLE:
-            self.batch += 1
-            self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=error))
-            self.outstanding.append(LOCAL_SYNC)
-            self.give_answers()
+            self.answer_query(error, Change({b"": None}, self.batch))
         else:
             self.send_query(_FAILING_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_failure, error)))
 
@@ -252,6 +251,13 @@ class Conversation:
         self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=message, change=change))
         self.give_answers()
 
+    def answer_query(self, messages: bytes, change: Change) -> None:
+        """Answer a Query without upstream, with nothing in flight."""
+        self.answer(messages, change)
+        self.batch += 1
+        self.outstanding.append(LOCAL_SYNC)
+        self.give_answers()
+
     def raise_error(self, error: bytes) -> None:
         """Fail the batch on the server, and give the client this ErrorResponse for it.
 
@@ -273,14 +279,14 @@ class Conversation:
             self.outstanding.append(LOCAL_SYNC)
             self.give_answers()
         elif self.is_wrapped:
-            self.end_wrapped()
+            self.end_wrapped(NOTHING)
         else:
             self._send_sync(SYNC_PURE if self.is_pure else SYNC)
 
-    def end_wrapped(self) -> None:
+    def end_wrapped(self, wrapped: Withheld) -> None:
         """End what is open, a block of pgshim's own, with its COMMIT; the ReadyForQuery is the client's."""
         self.carry_out(b"COMMIT")
-        self._send_sync(SYNC_WRAPPED)
+        self._send_sync(Owed(Kind.SYNC, effect=CHANGES_STATUS, wrapped=wrapped))
 
     def end_query(self) -> None:
         """End what is open upstream, for a Query of the client's that went up as extended-query messages."""

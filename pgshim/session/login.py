@@ -200,7 +200,7 @@ class Login:
             self.is_complete = True
             return message
         self._held.append(message)
-        accepted = self._cache.find(self._request) if self._cache is not None else None
+        accepted = self._cache.find(self._request.key) if self._cache is not None else None
         if accepted is not None:
             return self._complete(accepted)
         self._check = SettingsCheck(self._request.settings, is_local=not self.is_at_session_endpoint)
@@ -238,7 +238,7 @@ class Login:
             return b""
         accepted = check.accepted
         if self._cache is not None:
-            self._cache.keep(self._request, accepted)
+            self._cache.keep(self._request.key, accepted)
         return self._complete(accepted)
 
     def _complete(self, accepted: Accepted) -> bytes:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pgshim.protocol import hot
 
@@ -86,6 +86,12 @@ _REPLIES = {
 #: The kinds that are answered with a ReadyForQuery.
 _HAS_READY = frozenset({Kind.QUERY, Kind.FUNCTION_CALL, Kind.SYNC})
 
+class Withheld(Protocol):
+    """Something of which the last CommandComplete waits for a COMMIT."""
+
+    withheld: bytes
+
+
 #: Reads a reply on its way: (type code, whole message) -> what the client gets instead (None: the message as it is).
 #: Asked with type code 0 and no message, it says whether a run of DataRow or CopyData passes.
 Watch = Callable[[int, bytes], "bytes | None"]
@@ -117,6 +123,7 @@ class Owed:
         "replies",
         "rows",
         "watch",
+        "wrapped",
     )
 
     def __init__(
@@ -129,6 +136,7 @@ class Owed:
         edit: Edit | None = None,
         effect: Effect | None = None,
         rows: bytearray | None = None,
+        wrapped: Withheld | None = None,
         error: bytes | None = None,
         answer: bytes = b"",
         may_copy: bool = False,
@@ -147,6 +155,8 @@ class Owed:
         self.edit = edit
         #: What becomes of the client's settings, or of its transaction, once this is answered.
         self.effect = effect
+        #: SYNC: it ends a block of pgshim's own, and this is what the block is for.
+        self.wrapped = wrapped
         #: Where the rows are kept that the client does not get.
         self.rows = rows
         #: The ErrorResponse that the client gets instead of the server's.
@@ -193,6 +203,15 @@ def edit_own(type_code: int, message: bytes) -> bytes:
     return hot.without_position(message) if type_code == _ERROR else b""
 
 
+class Nothing:
+    """A block in which nothing is withheld."""
+
+    withheld = b""
+
+
+NOTHING = Nothing()
+
+
 # What has no state of its own is shared by all connections.
 PARSE_OWN = Owed(Kind.PARSE, SKIP, edit=edit_own)
 BIND_OWN = Owed(Kind.BIND, SKIP, edit=edit_own)
@@ -211,8 +230,6 @@ FUNCTION_CALL = Owed(Kind.FUNCTION_CALL)
 SYNC = Owed(Kind.SYNC)
 SYNC_PURE = Owed(Kind.SYNC, is_pure=True)
 SYNC_SKIPPED = Owed(Kind.SYNC, SKIP)
-#: Ends a block of pgshim's own.
-SYNC_WRAPPED = Owed(Kind.SYNC, effect=CHANGES_STATUS)
 COPY_DATA = Owed(Kind.COPY_DATA, FAKE)
 LOCAL_SYNC = Owed(Kind.LOCAL_SYNC, FAKE)
 

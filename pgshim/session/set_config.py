@@ -4,8 +4,9 @@ Whether a call is ever carried out is not looked into, nor whether a function of
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pgshim.session.quoting import read_name, read_string
 from pgshim.session.tokens import Lexeme, TokenKind
@@ -17,8 +18,8 @@ _TEXT_TYPES = frozenset(
     }
 )
 _BOOLEAN_TYPES = frozenset({(b"bool",), (b"boolean",), (b"pg_catalog", b".", b"bool")})
-# More parentheses and casts than this around a constant, and it counts as computed.
-_MOST_LAYERS = 8
+# A longer argument counts as computed, though it may be a constant in many parentheses.
+_MOST_TOKENS = 64
 
 _TRUE = re.compile(rb"\s*(?:t(?:r(?:ue?)?)?|y(?:es?)?|on|1)\s*", re.IGNORECASE)
 _FALSE = re.compile(rb"\s*(?:f(?:a(?:l(?:se?)?)?)?|no?|off?|0)\s*", re.IGNORECASE)
@@ -44,18 +45,17 @@ class SetConfig:
 
 def read_set_config(text: bytes, statement: Sequence[Lexeme]) -> tuple[SetConfig, ...]:
     """Every call with three arguments, in the order of the text; also one inside of another's arguments."""
-    calls = []
+    openings = []
     for position, (kind, word, _, _) in enumerate(statement):
-        is_spelt = word in (b"set_config", b'"set_config"') if kind is not TokenKind.UNICODE_QUOTED else True
-        if not is_spelt or not _is_built_in(text, statement, position):
-            continue
-        name = read_name(text, statement, position)
-        if name is None or name[0] != b"set_config":
-            continue
-        arguments = _arguments(statement, name[1])
-        if len(arguments) == 3:
-            calls.append(_call(text, statement, *arguments))
-    return tuple(calls)
+        if word in (b"set_config", b'"set_config"') or kind is TokenKind.UNICODE_QUOTED:
+            name = read_name(text, statement, position)
+            if name is not None and name[0] == b"set_config" and _is_built_in(text, statement, position):
+                openings.append(name[1])
+    if not openings:
+        return ()
+    arguments = _arguments(statement, frozenset(openings))
+    found = (arguments.get(opening, []) for opening in openings)
+    return tuple(_call(text, statement, *spans) for spans in found if len(spans) == 3)
 
 
 def _is_built_in(text: bytes, statement: Sequence[Lexeme], position: int) -> bool:
@@ -67,36 +67,32 @@ def _is_built_in(text: bytes, statement: Sequence[Lexeme], position: int) -> boo
     return any(start >= 0 and read_name(text, statement, start) == (b"pg_catalog", position - 1) for start in starts)
 
 
-def _arguments(statement: Sequence[Lexeme], opening: int) -> list[_Span]:
-    """Where the arguments of a call lie whose parenthesis should be at `opening`; none if it is not there."""
-    if opening >= len(statement) or statement[opening][1] != b"(":
-        return []
-    spans: list[_Span] = []
-    start = opening + 1
-    depth = 0
-    for position in range(opening, len(statement)):
-        word = statement[position][1]
+def _arguments(statement: Sequence[Lexeme], openings: Container[int]) -> dict[int, list[_Span]]:
+    """Where the arguments lie that stand in parentheses opened at some positions; not if one of them is empty."""
+    arguments = {}
+    open_: list[list[int]] = []  # of each pair that is open: where it begins, and its commas
+    for position, (_, word, _, _) in enumerate(statement):
         if word in (b"(", b"["):
-            depth += 1
-        elif word in (b")", b"]"):
-            depth -= 1
-        if depth == 0 or (depth == 1 and word == b","):
-            spans.append((start, position))
-            start = position + 1
-        if depth == 0:
-            return spans if all(start < end for start, end in spans) else []
-    return []
+            open_.append([position])
+        elif word in (b",", b")", b"]") and open_:
+            open_[-1].append(position)
+            if word != b",":
+                edges = open_.pop()
+                spans = [(before + 1, behind) for before, behind in pairwise(edges)]
+                if edges[0] in openings and all(start < end for start, end in spans):
+                    arguments[edges[0]] = spans
+    return arguments
 
 
 def _call(text: bytes, statement: Sequence[Lexeme], name: _Span, value: _Span, is_local: _Span) -> SetConfig:
-    setting = _constant(text, _peeled(statement[slice(*name)], _TEXT_TYPES))
-    new = _peeled(statement[slice(*value)], _TEXT_TYPES)
+    setting = _constant(text, _peeled(statement, name, _TEXT_TYPES))
+    new = _peeled(statement, value, _TEXT_TYPES)
     parameter = _constant(text, new)
     return SetConfig(
         name=setting.lower() if isinstance(setting, bytes) else setting,
         value=parameter if isinstance(parameter, int) else None,
         is_null=_words(new) == (b"null",),
-        is_local=_boolean(text, _peeled(statement[slice(*is_local)], _BOOLEAN_TYPES)),
+        is_local=_boolean(text, _peeled(statement, is_local, _BOOLEAN_TYPES)),
         at=(statement[is_local[0]][2], statement[is_local[1] - 1][3]),
     )
 
@@ -105,12 +101,16 @@ def _words(expression: Sequence[Lexeme]) -> tuple[bytes, ...]:
     return tuple(lexeme[1] for lexeme in expression)
 
 
-def _peeled(expression: Sequence[Lexeme], types: frozenset[tuple[bytes, ...]]) -> Sequence[Lexeme]:
-    """What is left of an expression when it is taken out of parentheses and of casts to some types.
+def _peeled(statement: Sequence[Lexeme], span: _Span, types: frozenset[tuple[bytes, ...]]) -> Sequence[Lexeme]:
+    """What is left of an argument when it is taken out of parentheses and of casts to some types.
 
     Right only where a single constant is left: the parentheses are not matched.
     """
-    for _ in range(_MOST_LAYERS):
+    start, end = span
+    if end - start > _MOST_TOKENS:
+        return ()
+    expression = statement[start:end]
+    while True:
         words = _words(expression)
         kept = slice(1, -1) if words[0] == b"(" else None
         for type_ in types:
@@ -122,9 +122,8 @@ def _peeled(expression: Sequence[Lexeme], types: frozenset[tuple[bytes, ...]]) -
             elif words[:2] == (b"cast", b"(") and words[-size - 2 :] == (b"as", *type_, b")"):
                 kept = slice(2, -size - 2)
         if kept is None or not expression[kept]:
-            break
+            return expression
         expression = expression[kept]
-    return expression
 
 
 def _constant(text: bytes, expression: Sequence[Lexeme]) -> bytes | int | None:

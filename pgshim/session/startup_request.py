@@ -8,6 +8,7 @@ everything else is a setting of the session, which a server has to judge (`start
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from pgshim.errors import FeatureNotSupported, InvalidParameterValue, InvalidSwitch
@@ -58,6 +59,13 @@ class StartupRequest:
     is_at_session_endpoint: bool = False
     #: The session changes nothing.
     is_plain: bool = False
+    #: Supavisor's, in `options`; empty: none.
+    reference: bytes = b""
+
+    @property
+    def key(self) -> Hashable:
+        """What a server's verdict on the settings depends on."""
+        return self.user, self.database, self.reference, dict(self.startup).get(_CLIENT_ENCODING), self.settings
 
 
 def read_request(message: StartupMessage, service: Service) -> StartupRequest:
@@ -86,7 +94,7 @@ def read_request(message: StartupMessage, service: Service) -> StartupRequest:
     sent = (b"user", sent_user), (b"database", sent_database), *startup, (b"options", reference)
     # Supavisor stumbles over empty values.
     packet = StartupMessage(0, tuple(item for item in sent if item[1])).encode()
-    return StartupRequest(packet, sent_user, database, startup, settings, is_session, is_plain=is_session)
+    return StartupRequest(packet, sent_user, database, startup, settings, is_session, is_session, reference)
 
 
 def _read_settings(message: StartupMessage) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -23,15 +23,27 @@ _SUBSTITUTE = b"SELECT LIMIT 0"
 _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 
 
+def _is_substituted(found: Verdict) -> bool:
+    if found.kind is Kind.RESET:
+        assignment = found.statements[0].assignment
+        return assignment is not None and not assignment.names
+    return found.kind in _SUBSTITUTED
+
+
 class Text:
     """A statement's text with its declared parameter types: one object for all connections that use it."""
 
-    __slots__ = ("__weakref__", "_pinned", "_shapes", "parse", "shift", "upstream_parse", "verdict")
+    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_looked_after", "is_substituted", "parse", "shift", "upstream_parse",
+                 "verdict")  # fmt: skip
 
     def __init__(self, sql: bytes, parse: bytes, *, standard_strings: bool) -> None:
         #: The client's Parse, of the unnamed statement.
         self.parse = parse
         self.verdict: Verdict = verdict(sql, standard_strings)
+        #: Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL, RESET ALL).
+        self.is_substituted = _is_substituted(self.verdict)
+        #: Whether it has to do with settings, or with what needs a session of its own.
+        self.is_looked_after = self.is_substituted or self.verdict.touches_settings or self.verdict.has_hazards
         #: The Parse that goes up.
         self.upstream_parse = parse
         #: What an error's position in it has more than in the client's, in characters.
@@ -57,15 +69,6 @@ class Text:
         if assignment.at >= 0:
             self.shift = len(assignment.upstream[0]) - (piece.end - assignment.at) - len(sql[: assignment.at].decode("utf-8", "replace"))
         return assignment.upstream[0]
-
-    @property
-    def is_substituted(self) -> bool:
-        """Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL, RESET ALL)."""
-        found = self.verdict
-        if found.kind is Kind.RESET:
-            assignment = found.statements[0].assignment
-            return assignment is not None and not assignment.names
-        return found.kind in _SUBSTITUTED
 
     @property
     def upstream_sql(self) -> bytes:

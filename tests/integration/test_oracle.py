@@ -10,9 +10,12 @@ import pytest
 from pgshim.demo.processes import Endpoint
 from tests.integration.conftest import Stack
 from tests.oracle.scripts import SCRIPTS
+from tests.oracle.settings_scripts import SETTINGS_SCRIPTS
 from tests.oracle.wire import collect, encode_burst, expected_readies, show
 
 QUIET = 0.015
+
+ALL = SCRIPTS | SETTINGS_SCRIPTS
 
 
 @contextmanager
@@ -48,14 +51,14 @@ def without_wording(lines: list[str]) -> list[str]:
     return [line.replace("be executed within a pipeline", "run inside a transaction block") for line in lines]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("chunk", [1 << 20, 3])
 def test_the_client_sees_what_a_server_of_its_own_would_show(plain_stack: Stack, name: str, chunk: int) -> None:
-    expected = converse(plain_stack.direct(), SCRIPTS[name], 1 << 20)
-    assert without_wording(converse(plain_stack.endpoint(), SCRIPTS[name], chunk)) == without_wording(expected)
+    expected = converse(plain_stack.direct(), ALL[name], 1 << 20)
+    assert without_wording(converse(plain_stack.endpoint(), ALL[name], chunk)) == without_wording(expected)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_same_on_the_newest_server(stack_18: Stack, name: str) -> None:
-    expected = converse(stack_18.direct(), SCRIPTS[name], 1 << 20)
-    assert without_wording(converse(stack_18.endpoint(), SCRIPTS[name], 1 << 20)) == without_wording(expected)
+    expected = converse(stack_18.direct(), ALL[name], 1 << 20)
+    assert without_wording(converse(stack_18.endpoint(), ALL[name], 1 << 20)) == without_wording(expected)

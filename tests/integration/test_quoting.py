@@ -12,7 +12,7 @@ from pgshim.session.quoting import quote_literal, set_local
 SETTINGS = {
     "search_path": [
         *('"$user", public', "a", '"A", "b c", "d""e", pg_catalog', '""', '"", x', '"a, b"', '"é日"', '"a\\b"'),
-        *("\"'x'\"", '"select"', '"user", "left"', "none"),
+        *("\"'x'\"", '"select"', '"user", "left", "none"'),
     ],
     "temp_tablespaces": ['""', "pg_default", "pg_default, pg_default"],
     "local_preload_libraries": ['""', "a", '"A-b", c'],

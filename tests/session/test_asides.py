@@ -40,7 +40,6 @@ INT4 = 23
 ASIDES = [
     NoticeResponse(((b"S", b"NOTICE"), (b"M", b"hi"))),
     NotificationResponse(7, b"channel", b"payload"),
-    ParameterStatus(b"TimeZone", b"UTC"),
 ]
 
 
@@ -54,16 +53,30 @@ def test_asides_pass_wherever_they_come(script: SessionScript, aside: Message) -
     script.upstream_answers(BindComplete(), aside, row(b"1"), aside, done(), aside, IDLE, aside)
 
 
+def test_a_parameter_status_is_told_at_once_while_nothing_is_owed(script: SessionScript) -> None:
+    script.upstream_answers(ParameterStatus(b"TimeZone", b"Asia/Tokyo"))
+    script.upstream_sends(ParameterStatus(b"TimeZone", b"Asia/Tokyo")).expects_nothing()
+
+
+def test_a_parameter_status_is_told_with_the_ready_for_query(script: SessionScript) -> None:
+    status = ParameterStatus(b"TimeZone", b"Asia/Tokyo")
+    script.frontend_sends(Query(b"x")).upstream_receives(Query(b"x"))
+    script.upstream_sends(status, done(), IDLE).frontend_receives(done(), status, IDLE)
+
+
 def test_the_heartbeat_of_supavisor_is_not_the_clients(script: SessionScript) -> None:
     script.upstream_sends(ParameterStatus(b"application_name", b"Supavisor")).expects_nothing()
-    script.queries(b"select 1", ParameterStatus(b"application_name", b"mine"), done(), IDLE)
+    script.frontend_sends(Query(b"x")).upstream_receives(Query(b"x"))
+    status = ParameterStatus(b"application_name", b"mine")
+    script.upstream_sends(status, done(), IDLE).frontend_receives(done(), status, IDLE)
 
 
 def test_standard_conforming_strings_is_followed(script: SessionScript) -> None:
     script.prepares(b"a", b"select 1")
     escaped = rb"select 'it\'s; deallocate a"
-    script.queries(b"set standard_conforming_strings = off", ParameterStatus(b"standard_conforming_strings", b"off"))
-    script.upstream_answers(done(b"SET"), IDLE)
+    status = ParameterStatus(b"standard_conforming_strings", b"off")
+    script.frontend_sends(Query(b"x")).upstream_receives(Query(b"x"))
+    script.upstream_sends(done(), status, IDLE).frontend_receives(done(), status, IDLE)
     script.queries(escaped, server_error(b"42601"), IDLE)
 
 

@@ -133,11 +133,11 @@ REFUSED = [
     *("reset transaction isolation level", "reset session authorization x", "reset x = 1", "set reset"),
 ]
 # Words and constants that SET and RESET are made of, and some that they are not.
-WORDS = """
+WORDS = b"""
     set reset session local x "X" a.b time zone names schema role xml option document characteristics as transaction
     authorization all default none = to from current , . 'utc' 1 - interval hour minute ( ) read only write isolation
     level serializable committed deferrable not true on select utc catalog constraints u&"x" uescape '!'
-""".split()
+""".decode().split()
 
 
 def parsed(text: str) -> ast.Node | None:

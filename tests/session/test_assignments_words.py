@@ -1,7 +1,7 @@
 """What is looked for in a text before it is read, and what BEGIN, COMMIT, SAVEPOINT and the like say."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pglast import ast, parse_sql
 from pglast.enums import TransactionStmtKind as T
@@ -118,6 +118,7 @@ def test_a_text_without_assignments_is_not_read(text: str) -> None:
     st.sampled_from(STATEMENTS),
     st.sampled_from(["", ";", " ; select 1"]),
 )
+@settings(max_examples=500)
 def test_no_assignment_is_overlooked(before: list[str], statement: str, after: str) -> None:
     text = "".join(before) + statement + after
     parts = split(tokens(text))

@@ -102,6 +102,10 @@ def test_a_notice_during_login_is_relayed(script: LoginScript) -> None:
     script.upstream_answers(NoticeResponse(((b"S", b"WARNING"), (b"M", b"collation"))), AuthenticationOk())
 
 
+def test_an_upstream_that_negotiates_is_relayed(script: LoginScript) -> None:
+    script.upstream_answers(NegotiateProtocolVersion(PROTOCOL_3_0, ()), AuthenticationOk())
+
+
 def test_a_key_of_protocol_3_2_is_kept_whole(script: LoginScript) -> None:
     script.upstream_answers(AuthenticationOk(), BackendKeyData(1, b"k" * 32), IDLE)
     assert script.login.backend_key == b"\0\0\0\1" + b"k" * 32

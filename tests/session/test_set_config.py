@@ -34,6 +34,7 @@ NOT_CALLED = [
     "select set_config('a', 'b', false, 1)",
     "select set_config('a', , false)",
     "select set_config('a', 'b', false",
+    "select ) set_config('a', 'b', ]",
     "select 'set_config(1, 2, 3)', $$set_config(1, 2, 3)$$ -- set_config(1, 2, 3)",
 ]
 
@@ -70,7 +71,8 @@ NAMES: dict[str, bytes | int | None] = {
     "array['a', 'b'][1]": None,
     "()": None,
     "null": None,
-    "(" * 9 + "'x'" + ")" * 9: None,
+    "(" * 20 + "'x'" + ")" * 20: b"x",
+    "(" * 40 + "'x'" + ")" * 40: None,
 }
 BOOLEANS: dict[str, bool | int | None] = {
     **dict.fromkeys(("true", "TRUE", "'t'", "'tr'", "'true'", "'YES'", "'y'", "'on'", "'1'", "' true\n'"), True),

@@ -89,7 +89,7 @@ def test_other_arguments_may_stand_anywhere_and_behind_two_dashes_all_are_such()
     assert read_switches(b"x -e - y -- -e z") == ([(b"e", b"")], [b"x", b"-", b"y", b"-e", b"z"])
 
 
-@pytest.mark.parametrize("text", [b"", b"Europe/Berlin", b"it's", b"a\\b", b"\xc3\xa9", b"\"$user\", public", b"\n\x7f"])
+@pytest.mark.parametrize("text", [b"", b"Europe/Berlin", b"it's", b"a\\b", b"\xc3\xa9", b'"$user", public', b"\n\x7f"])
 def test_a_quoted_text_is_ascii_and_reads_the_same_whatever_the_settings(text: bytes) -> None:
     constant = quoted(text)
     assert constant.isascii()

@@ -44,7 +44,7 @@ def test_a_pooler_is_given_what_it_understands_and_the_rest_are_settings() -> No
     assert found.settings == ((b"work_mem", b"1MB"), (b"jit", b"on"), (b"jit", b"off"), (b"Search_Path", b"a"))
     assert found.startup == startup
     assert (found.user, found.database) == (b"alice", b"shop")
-    assert not (found.is_plain or found.is_at_session_endpoint)
+    assert (found.is_plain, found.is_at_session_endpoint) == (False, False)
 
 
 def test_without_a_database_none_goes_up() -> None:

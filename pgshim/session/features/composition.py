@@ -123,7 +123,12 @@ class Composer:
             piece, refusals.COMPUTED
         ):
             return
-        if piece.assignment is not None:
+        names = piece.assignment.names if piece.assignment is not None else ()
+        text = self._sql[piece.start : piece.end]
+        error = settings.error_of(s, names, text) if names or piece.set_configs else None
+        if error is not None:
+            self.script.replace(FAILURE, piece.end, Step(hides_rows=True, error=error))
+        elif piece.assignment is not None:
             self._assignment(piece, piece.assignment)
         elif piece.set_configs:
             self._set_config(piece)

@@ -169,8 +169,7 @@ def answers(s: Conversation, found: Verdict) -> bool | None:
     if names is None or isinstance(names, Unsettled):
         return None
     names[b""] = None
-    s.answer(hot.command_complete(_tag(piece)) + hot.READY[s.status], Change(names, s.batch))
-    s.batch += 1
+    s.answer_query(hot.command_complete(_tag(piece)), Change(names, s.batch))
     return True
 
 

@@ -50,7 +50,7 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         _send_execute(s, buffer[start:end], EXECUTE_COPY_IN)
         s.is_pure = False
         return True
-    if not (s.settings.is_active or found.touches_settings or found.has_hazards or statement.text.is_substituted):
+    if not (s.settings.is_active or statement.text.is_looked_after):
         _send_execute(s, buffer[start:end], _owed(found))
         s.is_pure &= found.is_pure
         s.has_drawn |= not found.is_pure
@@ -148,6 +148,8 @@ def _on_query_of_interest(s: Conversation, sql: bytes, message: bytes) -> bool:
             settings.bring_into_force(s, found)
         copying.start_copy_query(s, sql, _drop_unnamed(s))
         return True
+    if s.is_pinning:
+        s.sync_unseen()  # What is in force in that exchange is not in what follows.
     return scripted.on_query(s, found, sql, message)
 
 

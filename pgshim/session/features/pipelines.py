@@ -64,4 +64,7 @@ def _depends(
 
 
 def _waits(s: Conversation, found: Verdict, is_unverified: bool) -> bool:
-    return (is_unverified and found.may_end_transaction) or (found.deallocates and deallocation.waits(s, found))
+    if (is_unverified and found.may_end_transaction) or (found.deallocates and deallocation.waits(s, found)):
+        return True
+    # What a statement behind these is to have in force may hang on the replies to them.
+    return found.touches_settings or (s.settings.is_active and found.has_control)

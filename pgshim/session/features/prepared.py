@@ -84,8 +84,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     if must_wait(s, found) or not _is_prepared_for(s, found):
         return False
     is_small = end - start + missing <= BIND_HOLD and not missing
-    if (s.settings.is_active or found.touches_settings or found.has_hazards) and settings_bind.refuses(
-        s, statement, is_small=is_small
+    if (s.settings.is_active or statement.text.is_looked_after) and settings_bind.refuses(
+        s, statement, end - start + missing, is_small=is_small
     ):
         s.passes_rest = False
         return True

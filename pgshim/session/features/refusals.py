@@ -16,6 +16,8 @@ from pgshim.session.sql import Verdict
 COMPUTED = Hazard(Feature.COMPUTED_SETTING, "set_config() of a computed setting")
 _NO_BLOCK = Hazard(Feature.NO_BLOCK, "A statement that cannot run in a transaction block")
 _DO_TRANSACTION = Hazard(Feature.DO_TRANSACTION, "DO with COMMIT or ROLLBACK in it")
+#: pg_proc's OID of set_config.
+_SET_CONFIG = 2078
 _FUNCTION_CALL = Hazard(Feature.FUNCTION_CALL, "FunctionCall")
 
 _MAY_DRAW = frozenset({Sql.DML, Sql.COPY, Sql.COPY_FROM_STDIN, Sql.CALL, Sql.DO, Sql.SELECT, Sql.UTILITY})
@@ -84,6 +86,8 @@ def refuses_function_call(s: Conversation, oid: int) -> bool:
     """Refuse a FunctionCall; the batch that it is fails with it."""
     found = OIDS.get(oid)
     hazard = Hazard(*found) if found is not None else None
+    if oid == _SET_CONFIG:
+        hazard = COMPUTED
     if hazard is None and s.settings.current and settings.is_outside_block(s) and not s.is_in_force:
         hazard = _FUNCTION_CALL
     return hazard is not None and concerns(s, hazard, is_outside=True) and refuses_query(s, hazard)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.outstanding import LOCAL_SYNC
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
@@ -42,10 +41,8 @@ def on_query(s: Conversation, found: Verdict) -> bool | None:
     names = {b""}
     if any(piece.kind is Sql.DISCARD_ALL for piece in found.statements):
         names |= s.statements.names()
-    s.answer(b"".join(_ANSWERS[piece.kind] for piece in found.statements), Change(dict.fromkeys(names), s.batch))
-    s.batch += 1
-    s.outstanding.append(LOCAL_SYNC)
-    s.give_answers()
+    answers = b"".join(_ANSWERS[piece.kind] for piece in found.statements)
+    s.answer_query(answers, Change(dict.fromkeys(names), s.batch))
     return True
 
 

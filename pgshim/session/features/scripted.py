@@ -54,7 +54,7 @@ def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> boo
     script.hides_ready = s.is_wrapped
     s.send_query(hot.query(script.text()), owed)
     if s.is_wrapped:
-        s.end_wrapped()
+        s.end_wrapped(script)
     return True
 
 

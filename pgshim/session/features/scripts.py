@@ -58,7 +58,8 @@ FAILURE = b"SELECT 1/0"
 class Script:
     """The text as it goes up, its steps, and the reading of the answers."""
 
-    __slots__ = ("_index", "_is_behind", "_on_error", "_parts", "_position", "_sql", "hides_ready", "rows", "steps")
+    __slots__ = ("_index", "_is_behind", "_on_error", "_parts", "_position", "_sql", "hides_ready", "rows", "steps",
+                 "withheld")  # fmt: skip
 
     def __init__(self, sql: bytes) -> None:
         self._sql = sql
@@ -74,6 +75,8 @@ class Script:
         self.rows = bytearray()
         #: Whether the ReadyForQuery is not the client's either.
         self.hides_ready = False
+        #: The last CommandComplete, if it may only be given once the block that is pgshim's own has been committed.
+        self.withheld = b""
 
     # Composing it.
 
@@ -145,7 +148,11 @@ class Script:
             step.effect(message)
         if step.is_own:
             return b""
-        return hot.command_complete(step.tag) if step.tag else None
+        message = hot.command_complete(step.tag) if step.tag else message
+        if self.hides_ready and all(later.is_own for later in self.steps[self._index :]):
+            self.withheld = message
+            return b""
+        return message
 
     def edit(self, type_code: int, message: bytes) -> bytes:
         """See `outstanding.Edit`: positions are in the text that went up."""

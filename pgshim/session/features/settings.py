@@ -12,7 +12,7 @@ from functools import partial
 
 from pgshim.protocol import hot
 from pgshim.session.assignments import Assignment, Scope
-from pgshim.session.client_settings import MAX_SIZE, Injection, Value
+from pgshim.session.client_settings import MAX_SIZE, UNSAFE_ENCODINGS, Injection, Value
 from pgshim.session.conversation import Conversation
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Effect, Kind, Owed, edit_own
 from pgshim.session.quoting import quote_literal, set_local
@@ -285,14 +285,25 @@ def quoted_name(name: bytes) -> bytes:
     return b".".join(b'"%b"' % part.replace(b'"', b'""') for part in name.split(b"."))
 
 
-def is_over_limit(s: Conversation, size: int) -> bool:
-    """53400 when a client may not have as many bytes of settings more."""
-    if s.settings.size + size <= MAX_SIZE:
-        return False
-    return s.refuse(
-        b"53400",
-        f"too many settings for one connection (limit {MAX_SIZE} bytes)",
-        "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
+def error_of(s: Conversation, names: tuple[bytes, ...], sql: bytes) -> bytes | None:
+    """The ErrorResponse of a change of settings that a client cannot have: too many bytes, an unsafe encoding."""
+    if s.settings.size + len(sql) > MAX_SIZE:
+        return hot.error_response(
+            "ERROR",
+            b"53400",
+            f"too many settings for one connection (limit {MAX_SIZE} bytes)",
+            "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
+        )
+    if b"client_encoding" not in names:
+        return None
+    squeezed = bytes(char for char in sql.upper() if chr(char).isalnum())
+    if not squeezed.endswith(UNSAFE_ENCODINGS):
+        return None
+    return hot.error_response(
+        "ERROR",
+        b"0A000",
+        "this client_encoding is not supported",
+        "Its characters can contain the bytes of quotes, so SQL cannot be read safely; use UTF8.",
     )
 
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 from pgshim.errors import MalformedMessage
 from pgshim.protocol import hot
-from pgshim.session.client_settings import UNSAFE_ENCODINGS
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import refusals, set_config, settings
 from pgshim.session.hazards import Feature, Hazard
@@ -17,8 +16,11 @@ from pgshim.session.statements import NAME_SIZE, Statement
 _ATOMIC = frozenset({Sql.CALL, Sql.DO})
 
 
-def refuses(s: Conversation, statement: Statement, *, is_small: bool) -> bool:
-    """Refuse what cannot be done with the settings that are in force, or do what has to go ahead of the Bind."""
+def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool) -> bool:
+    """Refuse what cannot be done with the settings that are in force, or do what has to go ahead of the Bind.
+
+    size -- bytes of the Bind
+    """
     found = statement.text.verdict
     if not found.statements:
         return False
@@ -31,29 +33,17 @@ def refuses(s: Conversation, statement: Statement, *, is_small: bool) -> bool:
         if found.kind in _ATOMIC and s.settings.current and settings.is_outside_block(s) and not s.is_wrapped:
             settings.wrap(s)
         return False
-    if not is_small and set_config.has_parameters(found):
-        return refusals.refuses(s, Hazard(Feature.COMPUTED_SETTING, "set_config() with values of this size"))
-    if piece.assignment is not None and refuses_encoding(s, piece.assignment.names, statement.text.upstream_sql):
-        return True
+    if not is_small:
+        return refusals.refuses(s, Hazard(Feature.COMPUTED_SETTING, "A Bind of this size for set_config()"))
     names = piece.assignment.names if piece.assignment is not None else ()
+    error = settings.error_of(s, names, statement.text.upstream_sql + b" " * size)
+    if error is not None:
+        s.raise_error(error)
+        return True
     for name in (*names, *(call.name for call in piece.set_configs if isinstance(call.name, bytes))):
         if s.settings.wants_default(name):
             settings.learn_default(s, name)
     return False
-
-
-def refuses_encoding(s: Conversation, names: tuple[bytes, ...], sql: bytes) -> bool:
-    """Refuse a client_encoding in which SQL cannot be read safely."""
-    if b"client_encoding" not in names:
-        return False
-    squeezed = bytes(char for char in sql.upper() if chr(char).isalnum())
-    if not any(squeezed.endswith(encoding) for encoding in UNSAFE_ENCODINGS):
-        return False
-    return s.refuse(
-        b"0A000",
-        "this client_encoding is not supported",
-        "Its characters can contain the bytes of quotes, so SQL cannot be read safely; use UTF8.",
-    )
 
 
 def send(s: Conversation, portal: bytes, statement: Statement, rest: bytes) -> None:
