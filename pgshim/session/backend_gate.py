@@ -236,6 +236,7 @@ class BackendGate(FrontendGate):
             return b""
         if head.wrapped is not None and status != hot.IDLE:
             # A block of pgshim's own has failed: it ends before the client hears of it.
+            self.settings.end_transaction(is_committed=False)
             self.send_query(_ROLLBACK, Owed(Kind.QUERY, WATCH, watch=_only_ready, edit=edit_own, effect=CHANGES_STATUS))
             return b""
         withheld = head.wrapped.withheld if head.wrapped is not None and not has_failed else b""

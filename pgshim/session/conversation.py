@@ -30,6 +30,7 @@ from pgshim.session.outstanding import (
     Outstanding,
     Owed,
     Withheld,
+    edit_own,
 )
 from pgshim.session.refusal import Policy
 from pgshim.session.statements import Change, SharedTexts, Statement, Statements
@@ -285,13 +286,17 @@ class Conversation:
 
     def end_wrapped(self, wrapped: Withheld) -> None:
         """End what is open, a block of pgshim's own, with its COMMIT; the ReadyForQuery is the client's."""
-        self.carry_out(b"COMMIT")
+        self.carry_out(b"COMMIT", Owed(Kind.EXECUTE, SKIP, edit=edit_own, effect=self.end_transaction))
         self._send_sync(Owed(Kind.SYNC, effect=CHANGES_STATUS, wrapped=wrapped))
 
     def end_query(self) -> None:
         """End what is open upstream, for a Query of the client's that went up as extended-query messages."""
         self.batch += 1
         self._send_sync(SYNC)
+
+    def end_transaction(self, message: bytes) -> None:
+        """COMMIT, ROLLBACK or PREPARE TRANSACTION has been carried out; the tag says which."""
+        self.settings.end_transaction(is_committed=not message.startswith(b"ROLLBACK", 5))
 
     def sync_unseen(self) -> None:
         """End what is open upstream with a Sync of pgshim's own."""

@@ -91,7 +91,7 @@ class Composer:
                 self._put_statements(injection, modes)
             self._is_outside, self._is_in_force = False, True
         elif piece.kind in _ENDS:
-            self.script.copy(piece.end, Step(effect=partial(settings.end_transaction, s)))
+            self.script.copy(piece.end, Step(effect=s.end_transaction))
             if piece.kind is Sql.ROLLBACK:
                 self._repeated = []
             self._is_outside, self._is_in_force = not piece.chains, piece.chains
@@ -123,7 +123,7 @@ class Composer:
             piece, refusals.COMPUTED
         ):
             return
-        names = piece.assignment.names if piece.assignment is not None else ()
+        names = set_config.names_in(piece)
         text = self._sql[piece.start : piece.end]
         error = settings.error_of(s, names, text) if names or piece.set_configs else None
         if error is not None:
@@ -188,6 +188,7 @@ class Composer:
     def _set_config(self, piece: Piece) -> None:
         s, script = self._s, self.script
         calls = set_config.literal_calls(piece.set_configs)
+        s.settings.locals.update(set_config.names_in(piece))
         for call in calls:
             self._learn(call.name)
         text = localize(self._sql[: piece.end], piece.set_configs)[piece.start :]

@@ -11,6 +11,7 @@ from pgshim.session.client_settings import Call
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import settings
 from pgshim.session.quoting import set_local
+from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
 #: What the input function of bool takes for true and false, unique prefixes included.
@@ -76,6 +77,12 @@ def literal_calls(calls: tuple[SetConfig, ...]) -> list[Call]:
         for call in calls
         if call.is_local is False and isinstance(call.name, bytes)
     ]
+
+
+def names_in(piece: Piece) -> tuple[bytes, ...]:
+    """The settings that a statement says by name that it changes, for the session or the transaction."""
+    names = piece.assignment.names if piece.assignment is not None else ()
+    return (*names, *(call.name for call in piece.set_configs if isinstance(call.name, bytes)))
 
 
 def after_execute(s: Conversation, calls: list[Call]) -> None:

@@ -19,6 +19,7 @@ from pgshim.session.quoting import quote_literal, set_local
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
+from pgshim.session.tokens import NAME_MAX
 
 _DATA_ROW, _COMMAND_COMPLETE, _NOTICE = ord("D"), ord("C"), ord("N")
 
@@ -146,17 +147,12 @@ def effect_of(s: Conversation, found: Verdict) -> Effect | None:
     """What the statement makes of the settings, or of the block, once it is answered."""
     settings = s.settings
     if found.kind in _ENDS and not (settings.current is settings.begin and not s.outstanding.changes_settings()):
-        return partial(end_transaction, s)
+        return s.end_transaction
     if found.kind in _ENDS or found.kind is Sql.BEGIN:
         return CHANGES_STATUS
     if found.kind in _CONTROL:
         return partial(note_savepoint, s, found.statements[0])
     return None
-
-
-def end_transaction(s: Conversation, message: bytes) -> None:
-    """COMMIT, ROLLBACK or PREPARE TRANSACTION has been carried out; the tag says which."""
-    s.settings.end_transaction(is_committed=not message.startswith(b"ROLLBACK", 5))
 
 
 def note_savepoint(s: Conversation, piece: Piece, message: bytes) -> None:
@@ -190,6 +186,8 @@ def after_execute(s: Conversation, found: Verdict) -> None:
                 s.carry_out(sql)
     elif piece.assignment is not None:
         _after_assignment(s, piece.assignment)
+    elif piece.set_configs:
+        settings.locals.update(call.name for call in piece.set_configs if isinstance(call.name, bytes))
 
 
 def block_statements(injection: Injection, modes: frozenset[bytes]) -> list[bytes]:
@@ -294,6 +292,9 @@ def error_of(s: Conversation, names: tuple[bytes, ...], sql: bytes) -> bytes | N
             f"too many settings for one connection (limit {MAX_SIZE} bytes)",
             "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
         )
+    if any(len(part) > NAME_MAX for name in names for part in name.split(b".")):
+        text = f"names of settings with more than {NAME_MAX} bytes are not supported"
+        return hot.error_response("ERROR", b"0A000", text, "SET cuts such a name short, so choose a shorter one.")
     if b"client_encoding" not in names:
         return None
     squeezed = bytes(char for char in sql.upper() if chr(char).isalnum())

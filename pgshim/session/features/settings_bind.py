@@ -35,12 +35,12 @@ def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool)
         return False
     if not is_small:
         return refusals.refuses(s, Hazard(Feature.COMPUTED_SETTING, "A Bind of this size for set_config()"))
-    names = piece.assignment.names if piece.assignment is not None else ()
+    names = set_config.names_in(piece)
     error = settings.error_of(s, names, statement.text.upstream_sql + b" " * size)
     if error is not None:
         s.raise_error(error)
         return True
-    for name in (*names, *(call.name for call in piece.set_configs if isinstance(call.name, bytes))):
+    for name in names:
         if s.settings.wants_default(name):
             settings.learn_default(s, name)
     return False
