@@ -230,6 +230,7 @@ class BackendGate(FrontendGate):
         has_failed = self.settings.has_failed
         if self.settings.is_active or self.settings.has_news:
             self._settle_settings()
+        self.settings.has_failed = False
         if head.failure is not None:
             return shapes.ready_of_failing(self, head.failure)
         if head.action == SKIP or (head.kind is Kind.QUERY and head.watch and head.watch(_READY, message) == b""):

@@ -96,6 +96,31 @@ class Injection:
         self.select = b"SELECT " + b",".join(calls)
 
 
+class _Known:
+    """ParameterStatus of an upstream at login: names as reported and values, both by lower-case name."""
+
+    __slots__ = ("names", "values")
+
+    def __init__(self, base: Mapping[bytes, bytes]) -> None:
+        self.names = {name.lower(): name for name in base}
+        self.values = {name.lower(): value for name, value in base.items()}
+
+
+#: Connections to the same upstream are told the same: they share it.
+_known: dict[frozenset[tuple[bytes, bytes]], _Known] = {}
+_MOST_KNOWN = 64
+
+
+def _shared(base: Mapping[bytes, bytes]) -> _Known:
+    key = frozenset(base.items())
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        found = _known[key] = _Known(base)
+    return found
+
+
 class ClientSettings:
     """One client's settings. Names are in lower case, as they are looked up.
 
@@ -105,7 +130,7 @@ class ClientSettings:
     passed -- those of them that the pooler has been given (application_name, client_encoding)
     """
 
-    __slots__ = ("_base", "_injection", "_learned", "_now", "_reported", "_server", "_startup", "_told", "begin", "current",
+    __slots__ = ("_base", "_base_at_login", "_injection", "_learned", "_now", "_reported", "_server", "_startup", "_told", "begin", "current",
                  "defaults", "has_failed", "has_news", "is_active", "is_unsettled", "levels", "locals")  # fmt: skip
 
     def __init__(
@@ -115,14 +140,18 @@ class ClientSettings:
         startup: Mapping[bytes, bytes],
         passed: Mapping[bytes, bytes],
     ) -> None:
+        known = _shared(base)
         #: Lower-case name -> name as reported.
-        self._reported = {name.lower(): name for name in base}
-        #: What a server says of itself with nothing of the client's in force.
-        self._base = {name.lower(): value for name, value in base.items()}
-        self._told = {name.lower(): value for name, value in told.items()}
+        self._reported = known.names
+        #: What a server says of itself with nothing of the client's in force; at login, and now. Never changed in place.
+        self._base_at_login = self._base = known.values
+        #: What the client has been told besides.
+        self._told: dict[bytes, bytes] = {
+            name.lower(): value for name, value in told.items() if value != known.values.get(name.lower())
+        }
         derived = {b"role": (b"is_superuser",), b"session_authorization": (b"is_superuser",)}
         self._startup: _Values = {
-            name: Value(value, tuple((other, self._told.get(other, b"")) for other in derived.get(name, ())))
+            name: Value(value, tuple((other, self._told_of(other)) for other in derived.get(name, ())))
             for name, value in startup.items()
         }
         #: What RESET goes back to, where that is the client's own value.
@@ -132,8 +161,8 @@ class ClientSettings:
         self.current: _Values = self._startup
         #: Savepoints, the outermost first, each with what was in force. Those set while nothing was are not known.
         self.levels: list[tuple[bytes, _Values]] = []
-        #: Names that the transaction has changed for itself only (SET LOCAL).
-        self.locals: set[bytes] = set()
+        #: Names that the transaction has changed, answered or not.
+        self.locals: dict[bytes, None] = {}
         #: Whether there is anything that a transaction of this client's needs looking after for.
         self.is_active = bool(startup)
         #: Whether statements that change any of this may be unanswered.
@@ -195,7 +224,7 @@ class ClientSettings:
 
     def names_to_reset(self) -> list[bytes]:
         """The settings that RESET ALL has to set back in the running transaction."""
-        names = dict.fromkeys((*self.current, *self._startup, *sorted(self.locals)))
+        names = dict.fromkeys((*self.current, *self._startup, *self.locals))
         return [name for name in names if name not in _NOT_RESET]
 
     def _become(self, values: _Values) -> None:
@@ -231,7 +260,8 @@ class ClientSettings:
     def note_status(self, name: bytes, value: bytes) -> None:
         """A ParameterStatus has come."""
         lower = name.lower()
-        self._reported.setdefault(lower, name)
+        if lower not in self._reported:
+            self._reported = {**self._reported, lower: name}
         self._now[lower] = value
         self.has_news = True
 
@@ -239,13 +269,13 @@ class ClientSettings:
         """ReadyForQuery."""
         if status == hot.IDLE:
             self.end_transaction(is_committed=not self.has_failed)
-            self._base |= self._now
+            if any(self._base.get(name) != value for name, value in self._now.items()):
+                self._base = {**self._base, **self._now}
             self._server.clear()
             self.is_active = bool(self.begin) or self.is_unsettled
         elif self._now:
             self._server |= self._now
         self._now.clear()
-        self.has_failed = False
 
     def news(self, status: int) -> bytes:
         """The ParameterStatus messages that the client is owed at this ReadyForQuery."""
@@ -253,10 +283,13 @@ class ClientSettings:
         messages = []
         for name in self._reported:
             value = self.shown(name, status)
-            if value is not None and value != self._told.get(name):
+            if value is not None and value != self._told_of(name):
                 self._told[name] = value
                 messages.append(hot.message(ord("S"), self._reported[name] + b"\0" + value + b"\0"))
         return b"".join(messages)
+
+    def _told_of(self, name: bytes) -> bytes:
+        return self._told[name] if name in self._told else self._base_at_login.get(name, b"")
 
     def shown(self, name: bytes, status: int) -> bytes | None:
         """What SHOW of a reported setting gives the client."""

@@ -169,7 +169,7 @@ class Conversation:
         #: Whether the batch that is open is in a transaction block of pgshim's own.
         self.is_wrapped = False
         #: Settings that the batch has changed for itself (SET LOCAL) before the client's own were brought into force.
-        self.local_now: set[bytes] = set()
+        self.local_now: dict[bytes, None] = {}
         #: Portal name -> what its calls of set_config change for the session.
         self.setting_portals: dict[bytes, list[Call]] = {}
         #: Whether something was executed in the transaction that may have called nextval().

@@ -62,6 +62,22 @@ OF_EXTENSIONS = {
 }
 """Functions of extensions, which may be in any schema."""
 
+_OIDS = {
+    "pg_advisory_lock": (2880, 2886),
+    "pg_advisory_lock_shared": (2881, 2887),
+    "pg_try_advisory_lock": (2882, 2888),
+    "pg_try_advisory_lock_shared": (2883, 2889),
+    "pg_advisory_unlock": (2884, 2890),
+    "pg_advisory_unlock_shared": (2885, 2891),
+    "currval": (1575,),
+    "lastval": (2559,),
+    "setseed": (1599,),
+    "pg_replication_origin_session_setup": (6006,),
+    "pg_replication_origin_session_reset": (6007,),
+}
+OIDS = {oid: (BUILT_IN[name.encode()], f"{name}()") for name, oids in _OIDS.items() for oid in oids}
+"""The same by their OIDs in pg_proc, with how a message names them: those that FunctionCall gives."""
+
 # Where white space is, a comment may be: that is not looked into.
 _COMMENT = rb"\s*(?:--|/\*)"
 _STRING = rb"\s*(?:--|/\*|[eE]?'|[uU]&')|\s+\$"
@@ -77,7 +93,8 @@ _SECOND = {
     rb"[iI]": rb"sten" + _END,
     rb"[lL]": rb"ter(?:\s+(?:database|system|subscription)%b|%b)|uster(?:\s*(?:[;(]|\Z|verbose)|%b)"
     % (_END, _COMMENT, _COMMENT),
-    rb"[oO]": rb"(?:(?<=do)(?:\s*language|%b)|(?<=lo)ad(?:%b)|(?<=ho)ld%b|ncurrently%b)" % (_STRING, _STRING, _END, _END),
+    rb"[oO]": rb"(?:(?<=do)(?:\s*language|%b)|(?<=lo)ad(?:%b)|(?<=ho)ld%b|ncurrently%b)"
+    % (_STRING, _STRING, _END, _END),
     rb"[rR]": rb"epare%b|(?:eate|op)(?:\s+(?:database|tablespace|subscription)%b|%b)" % (_END, _END, _COMMENT),
     rb"[uU]": rb"rrval" + _END,
     rb"[xX]": rb"ecute" + _END,
@@ -91,3 +108,19 @@ HAZARD_WORDS = re.compile(
 It begins with sets of bytes, so that the search skips what begins no such word: `re` does not do so for a pattern that
 is IGNORECASE as a whole, which takes three times as long.
 """
+
+_OIDS = {
+    b"currval": (1575,),
+    b"lastval": (2559,),
+    b"pg_advisory_lock": (2880, 2886),
+    b"pg_advisory_lock_shared": (2881, 2887),
+    b"pg_try_advisory_lock": (2882, 2888),
+    b"pg_try_advisory_lock_shared": (2883, 2889),
+    b"pg_advisory_unlock": (2884, 2890),
+    b"pg_advisory_unlock_shared": (2885, 2891),
+    b"pg_replication_origin_session_setup": (6006,),
+    b"pg_replication_origin_session_reset": (6007,),
+    b"setseed": (1599,),
+}
+OIDS = {oid: (BUILT_IN[name], f"{name.decode()}()") for name, oids in _OIDS.items() for oid in oids}
+"""pg_proc's OIDs of the functions of pg_catalog, as the message FunctionCall names them: (feature, how a message says it)."""

@@ -70,7 +70,9 @@ class Policy:
 
 
 def _why(feature: Feature) -> str:
-    if feature in (Feature.NO_BLOCK, Feature.DO_TRANSACTION, Feature.FUNCTION_CALL):
+    if feature in (Feature.NO_BLOCK, Feature.DO_TRANSACTION):
+        return "cannot run through a transaction pooler"
+    if feature is Feature.FUNCTION_CALL:
         return "cannot be given the settings that this session has in force, through a transaction pooler"
     if feature in (Feature.COMPUTED_SETTING, Feature.DO_SETTING):
         return "cannot be followed by pgshim, and would change the session of a server that others use"

@@ -7,6 +7,7 @@ harmless is not pure.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from pgshim.session.assignments import (
     ASSIGNMENT_WORDS,
@@ -43,8 +44,8 @@ class Statement:
     set_configs: tuple[SetConfig, ...] = ()
     # What in it needs a session of its own.
     hazards: tuple[Hazard, ...] = ()
-    # It cannot run in a transaction block.
-    refuses_block: bool = False
+    # What it is called if it cannot run in a transaction block: VACUUM, CREATE INDEX CONCURRENTLY, ...
+    blockless: str = ""
     # A DO that ends the transaction.
     ends_transaction: bool = False
     # Of BEGIN: the transaction_... settings that it gives; of COMMIT and ROLLBACK: whether AND CHAIN follows.
@@ -156,12 +157,24 @@ def _statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, is_nota
         assignment=read_assignment(text, part) if kind in (Kind.SET, Kind.RESET) else None,
         set_configs=read_set_config(text, part),
         hazards=find_hazards(text, part, kind, conforming),
-        refuses_block=refuses_block(part),
+        blockless=_title(part) if refuses_block(part) else "",
         ends_transaction=kind is Kind.DO and do_ends_transaction(text, part, conforming),
         modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
         chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
         is_local_reset=_is_local_reset(part),
     )
+
+
+_TITLE_WORDS = frozenset(
+    b"""alter cluster create database drop index reindex subscription system table tablespace type unique vacuum
+    schema""".split()
+)
+
+
+def _title(part: Sequence[Lexeme]) -> str:
+    words = [word for _, word, _, _ in part]
+    title = list(takewhile(_TITLE_WORDS.__contains__, words))
+    return b" ".join(title + [b"concurrently"] * (b"concurrently" in words)).upper().decode()
 
 
 def _is_local_reset(part: Sequence[Lexeme]) -> bool:

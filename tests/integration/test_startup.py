@@ -6,6 +6,7 @@ What they do in later transactions is tested elsewhere.
 import asyncio
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import asyncpg
 import psycopg
@@ -29,6 +30,13 @@ def place(request: pytest.FixtureRequest, stack: Stack) -> Callable[..., Endpoin
     return stack.endpoint if request.param == "pgshim" else stack.direct
 
 
+@pytest.fixture(params=["plain_stack", "stack_18"])
+def clear_stack(request: pytest.FixtureRequest) -> Stack:
+    """Without TLS, over which asyncpg leaves its socket open when a login fails."""
+    found: Stack = request.getfixturevalue(request.param)
+    return found
+
+
 def failure(endpoint: Endpoint, **parameters: str) -> tuple[str, str, str | None]:
     """(SQLSTATE, message, detail) with which a login fails."""
 
@@ -38,7 +46,7 @@ def failure(endpoint: Endpoint, **parameters: str) -> tuple[str, str, str | None
 
     with pytest.raises(asyncpg.PostgresError) as caught:
         asyncio.run(connect())
-    return caught.value.sqlstate, str(caught.value), caught.value.detail
+    return caught.value.sqlstate, caught.value.args[0], caught.value.detail
 
 
 # Taken.
@@ -74,8 +82,10 @@ def test_pgoptions_are_taken(stack: Stack) -> None:
 
 
 def test_five_kilobytes_of_options_are_taken(place: Callable[..., Endpoint]) -> None:
-    path = ",".join(f"schema_{number}" for number in range(500))
-    with psycopg.connect(place().url, options=f"-c search_path={path}") as connection:
+    path = ",".join(f"schema_{number}" for number in range(100))
+    # PgBouncer 1.18 hangs when a server reports a value of 4 KB, as PostgreSQL 18 would a search_path.
+    options = f"-c search_path={path}" + "".join(f" -c app.setting_{number}={'x' * 400}" for number in range(10))
+    with psycopg.connect(place().url, options=options) as connection:
         assert connection.execute("SELECT 42").fetchone() == (42,)
 
 
@@ -139,7 +149,6 @@ def test_asyncpg_is_told_them_too(stack: Stack) -> None:
         {"fsync": "off"},
         {"is_superuser": "on"},
         {"idle_session_timeout": "soon"},
-        {"transaction_isolation": "serializable"},
         {"work_mem": "8MB", "jit": "maybe", "nosuch": "1"},
         {"options": "-c nosuch=1"},
         {"options": "-c work_mem=1 -c jit=x"},
@@ -160,8 +169,8 @@ def test_asyncpg_is_told_them_too(stack: Stack) -> None:
     ],
     ids=str,
 )
-def test_what_a_server_refuses_is_refused_in_its_own_words(stack: Stack, parameters: dict[str, str]) -> None:
-    assert failure(stack.endpoint(), **parameters) == failure(stack.direct(), **parameters)
+def test_what_a_server_refuses_is_refused_in_its_own_words(clear_stack: Stack, parameters: dict[str, str]) -> None:
+    assert failure(clear_stack.endpoint(), **parameters) == failure(clear_stack.direct(), **parameters)
 
 
 @pytest.mark.parametrize("options", ["-c log_connections=on", "-P", "-W 0"])
@@ -196,13 +205,15 @@ def test_a_refused_login_costs_the_pooler_no_server(stack: Stack) -> None:
 def test_the_second_login_of_a_process_costs_no_extra_trip(plain_stack: Stack) -> None:
     pooler = plain_stack.pgbouncer
     with (
+        ExitStack() as connections,
         Relay(pooler.host, pooler.port) as relay,
         PgshimProcess(pooler, upstream_address=f"{relay.host}:{relay.port}") as shim,
     ):
+        connections.enter_context(psycopg.connect(shim.endpoint().url))
+        relay.take()
         counts = []
         for options in ("-c jit=off", "-c jit=off", "-c jit=on", ""):
-            relay.take()
-            psycopg.connect(shim.endpoint().url, options=options).close()
+            connections.enter_context(psycopg.connect(shim.endpoint().url, options=options))
             counts.append(relay.take())
         assert [count.queries for count in counts] == [1, 0, 1, 0]
         assert len({count.startup for count in counts}) == 1

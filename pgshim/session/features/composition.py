@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from pgshim.protocol import hot
@@ -21,7 +22,9 @@ _ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
 _SAVEPOINTS = frozenset({Sql.SAVEPOINT, Sql.RELEASE, Sql.ROLLBACK_TO})
 _CONTROL = _ENDS | _SAVEPOINTS | {Sql.BEGIN}
 
-_SETTING_AND_COMMIT = Hazard(Feature.COMPUTED_SETTING, "a change of settings and the end of its transaction in a Query")
+_SETTING_AND_COMMIT = Hazard(
+    Feature.COMPUTED_SETTING, "What follows the end of a transaction that has changed settings, in one Query,"
+)
 
 
 class Composer:
@@ -35,8 +38,14 @@ class Composer:
         self._is_single = len(found.statements) == 1
         self._is_in_force = is_in_force
         self._is_outside = settings.is_outside_block(s) and not s.is_wrapped
-        #: The SETs in the text, to be said again behind the end of their transaction; None: they cannot be.
-        self._repeated: list[bytes] | None = []
+        #: What is in force at this place, and what was when the transaction began; SETs of the text itself apart.
+        self._values = s.settings.current
+        self._begin = s.settings.begin
+        self._has_failed = s.status == hot.IN_FAILED_BLOCK
+        #: The SETs in the text, to be said again behind the end of their transaction: those of transactions that have
+        #: been committed by then, and of the one at this place; None: they cannot be.
+        self._committed: list[bytes] | None = []
+        self._pending: list[bytes] | None = []
         #: Something in it changes settings or the block.
         self.changes = False
 
@@ -55,27 +64,48 @@ class Composer:
 
     def _bring_into_force(self, piece: Piece) -> None:
         """Ahead of a statement: what is to be in force for it."""
-        current = self._s.settings.current
-        if self._is_in_force or not (current or self._repeated is None or self._repeated):
-            return
-        if self._is_single and settings.goes_bare(self._found):
+        if self._is_in_force or (self._is_single and settings.goes_bare(self._found)):
             return
         self._is_in_force = True
-        injection = self._s.settings.injection
+        if not self._has_something:
+            return
         if self._is_single:
+            injection = self._s.settings.injection
             for sql in (*injection.early, injection.select):
                 self.script.put(sql)
         else:
             # No SELECT: it would take a snapshot, and the client's own text may begin with SET TRANSACTION.
-            self._put_statements(injection, injection.modes)
+            self._put_settings(frozenset())
 
-    def _put_statements(self, injection: Injection, modes: dict[bytes, bytes]) -> None:
-        for sql in (*modes.values(), *injection.statements):
+    @property
+    def _has_something(self) -> bool:
+        """Whether anything is to be in force in a transaction that begins at this place."""
+        return bool(self._values) or self._committed != [] or self._pending != []
+
+    def _put_settings(self, modes: frozenset[bytes], *, has_modes: bool = True) -> None:
+        """SET LOCAL for all that is to be in force. `modes`: what the BEGIN says of itself."""
+        settings_of = self._s.settings
+        injection = settings_of.injection if self._values is settings_of.current else Injection(self._values)
+        for name, sql in injection.modes.items():
+            if has_modes and name not in modes:
+                self.script.put(sql)
+        for sql in injection.statements:
             self.script.put(sql)
-        if self._repeated is None:
+        if self._committed is None or self._pending is None:
             self._fail(_SETTING_AND_COMMIT)
-        for sql in self._repeated or ():
+        for sql in (*(self._committed or ()), *(self._pending or ())):
             self.script.put(sql)
+
+    def _end_transaction(self, *, is_committed: bool) -> None:
+        """What holds behind the end of a transaction."""
+        if is_committed:
+            self._begin = self._values
+            none = self._committed is None or self._pending is None
+            self._committed = None if none else [*(self._committed or ()), *(self._pending or ())]
+        else:
+            self._values = self._begin
+        self._pending = []
+        self._has_failed = False
 
     def _fail(self, hazard: Hazard) -> None:
         self.script.put(FAILURE, Step(is_own=True, error=self._s.policy.error(hazard)))
@@ -85,36 +115,28 @@ class Composer:
         self.changes = True
         if piece.kind is Sql.BEGIN:
             self.script.copy(piece.end, Step(effect=CHANGES_STATUS))
-            if self._is_outside and not self._is_in_force and (s.settings.current or self._repeated != []):
-                injection = s.settings.injection
-                modes = {name: sql for name, sql in injection.modes.items() if name not in piece.modes}
-                self._put_statements(injection, modes)
+            if self._is_outside and not self._is_in_force and self._has_something:
+                self._put_settings(piece.modes)
             self._is_outside, self._is_in_force = False, True
         elif piece.kind in _ENDS:
             self.script.copy(piece.end, Step(effect=s.end_transaction))
-            if piece.kind is Sql.ROLLBACK:
-                self._repeated = []
+            self._end_transaction(is_committed=piece.kind is not Sql.ROLLBACK and not self._has_failed)
             self._is_outside, self._is_in_force = not piece.chains, piece.chains
             if piece.chains:
-                is_undone = piece.kind is Sql.ROLLBACK or s.status == hot.IN_FAILED_BLOCK
-                values = s.settings.begin if is_undone else s.settings.current
-                self._put_statements(Injection(values), {})
+                self._put_settings(frozenset(), has_modes=False)
         else:
-            if piece.kind is Sql.ROLLBACK_TO and self._repeated:
-                self._repeated = None
+            if piece.kind is Sql.ROLLBACK_TO and (self._pending or self._values is not self._begin):
+                self._pending = None  # What is left of them cannot be told from here.
             self.script.copy(piece.end, Step(effect=partial(settings.note_savepoint, s, piece)))
 
     def _statement(self, piece: Piece) -> None:
         s = self._s
-        if (
-            piece.refuses_block or piece.ends_transaction
-        ) and self._is_outside and s.settings.current and not s.settings.is_inconsequential:
-            hazard = refusals.without_settings(piece)
-            if hazard is not None and self._is_single and self._refuses(piece, hazard):
-                return
-            if self._is_single:
-                self.script.copy(piece.end, FORWARDED)
-                return
+        hazard = refusals.without_settings(s, piece) if self._is_single and self._is_outside else None
+        if hazard is not None and self._refuses(piece, hazard):
+            return
+        if hazard is not None:
+            self.script.copy(piece.end, FORWARDED)
+            return
         self._bring_into_force(piece)
         for hazard in piece.hazards:
             if refusals.concerns(s, hazard, is_outside=self._is_outside) and self._refuses(piece, hazard):
@@ -153,15 +175,17 @@ class Composer:
     def _assignment(self, piece: Piece, assignment: Assignment) -> None:
         s, script = self._s, self.script
         if assignment.scope is Scope.LOCAL:
-            s.settings.locals.update(assignment.names)
+            s.settings.locals |= dict.fromkeys(assignment.names)
             script.copy(piece.end, FORWARDED)
             if assignment.is_default:
                 self._put_defaults(assignment)
             return
         for name in assignment.names:
             self._learn(name)
+        s.settings.locals |= dict.fromkeys(assignment.names)
         self.changes = True
-        step = Step(tag=b"RESET" if assignment.is_reset else b"", effect=settings.default_effect(s, assignment))
+        tag = b"RESET" if assignment.is_reset else b""
+        step = Step(is_localized=True, tag=tag, effect=settings.default_effect(s, assignment))
         if not assignment.names:
             script.replace(b"SELECT", piece.end, Step(hides_rows=True, tag=b"RESET", effect=step.effect))
         elif assignment.at >= 0:
@@ -171,8 +195,7 @@ class Composer:
             script.replace(assignment.upstream[0], piece.end, step)
         for sql in assignment.upstream[1:]:
             script.put(sql)
-        if self._repeated is not None:
-            self._repeated += assignment.upstream
+        self._repeat(assignment.upstream)
         if assignment.is_default:
             self._put_defaults(assignment)
             return
@@ -180,22 +203,27 @@ class Composer:
             self._read_back(name, b"SHOW " + settings.quoted_name(name))
 
     def _put_defaults(self, assignment: Assignment) -> None:
-        for sql in settings.default_statements(self._s, assignment):
+        statements = settings.default_statements(self._s, assignment)
+        self._repeat(statements)
+        for sql in statements:
             self.script.put(sql)
-            if self._repeated is not None:
-                self._repeated.append(sql)
+
+    def _repeat(self, statements: Iterable[bytes]) -> None:
+        """These have to be said again behind a COMMIT."""
+        if self._pending is not None:
+            self._pending += statements
 
     def _set_config(self, piece: Piece) -> None:
         s, script = self._s, self.script
         calls = set_config.literal_calls(piece.set_configs)
-        s.settings.locals.update(set_config.names_in(piece))
+        s.settings.locals |= dict.fromkeys(set_config.names_in(piece))
         for call in calls:
             self._learn(call.name)
         text = localize(self._sql[: piece.end], piece.set_configs)[piece.start :]
         script.replace(text, piece.end, FORWARDED)
         for call in calls:
             self.changes = True
-            self._repeated = None
+            self._pending = None
             if call.is_default and call.name in s.settings.defaults:
                 script.put(set_local(call.name, s.settings.defaults[call.name]))
             self._read_back(call.name, settings.current_setting(call.name))

@@ -14,8 +14,8 @@ from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
 COMPUTED = Hazard(Feature.COMPUTED_SETTING, "set_config() of a computed setting")
-_NO_BLOCK = Hazard(Feature.NO_BLOCK, "A statement that cannot run in a transaction block")
-_DO_TRANSACTION = Hazard(Feature.DO_TRANSACTION, "DO with COMMIT or ROLLBACK in it")
+#: Settings that a message names.
+_MOST_NAMES = 4
 #: pg_proc's OID of set_config.
 _SET_CONFIG = 2078
 _FUNCTION_CALL = Hazard(Feature.FUNCTION_CALL, "FunctionCall")
@@ -75,11 +75,26 @@ def refuses_execute(s: Conversation, found: Verdict) -> bool:
     )
 
 
-def without_settings(piece: Piece) -> Hazard | None:
-    """What cannot be given the settings that are in force."""
-    if piece.refuses_block:
-        return _NO_BLOCK
-    return _DO_TRANSACTION if piece.ends_transaction else None
+def without_settings(s: Conversation, piece: Piece) -> Hazard | None:
+    """What cannot be given the settings that are in force, if they matter to it."""
+    current = s.settings.current
+    if not current or not (piece.blockless or piece.ends_transaction) or s.settings.is_inconsequential:
+        return None
+    names = ", ".join(name.decode("utf-8", "replace") for name in list(current)[:_MOST_NAMES])
+    title = piece.blockless or "DO with COMMIT or ROLLBACK in it"
+    feature = Feature.NO_BLOCK if piece.blockless else Feature.DO_TRANSACTION
+    return Hazard(feature, f"{title} with {names}{', ...' * (len(current) > _MOST_NAMES)} SET in this session")
+
+
+def refuses_alone(s: Conversation, found: Verdict) -> bool:
+    """Refuse a Query that is nothing else, with nothing in flight that would have to fail with it."""
+    if len(found.statements) != 1 or s.status != hot.IDLE or not s.is_at_rest_here:
+        return False
+    for hazard in found.statements[0].hazards:
+        if concerns(s, hazard, is_outside=True) and s.policy.on(hazard.feature) == REFUSE:
+            s.fail_query(s.policy.error(hazard))
+            return True
+    return False
 
 
 def refuses_function_call(s: Conversation, oid: int) -> bool:

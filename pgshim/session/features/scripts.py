@@ -25,16 +25,18 @@ class Step:
     tag -- the command tag that the client gets, if not the server's
     effect -- called once it is carried out
     rows -- where its rows are kept
+    is_localized -- a SET that goes up as SET LOCAL: the warning about that is not the client's
     error -- what the client gets for the division by zero that stands for it
     """
 
-    __slots__ = ("effect", "error", "hides_rows", "is_own", "rows", "tag")
+    __slots__ = ("effect", "error", "hides_rows", "is_localized", "is_own", "rows", "tag")
 
     def __init__(
         self,
         *,
         is_own: bool = False,
         hides_rows: bool = False,
+        is_localized: bool = False,
         tag: bytes = b"",
         effect: Effect | None = None,
         rows: bytearray | None = None,
@@ -42,6 +44,7 @@ class Step:
     ) -> None:
         self.is_own = is_own
         self.hides_rows = hides_rows or is_own
+        self.is_localized = is_localized
         self.tag = tag
         self.effect = effect
         self.rows = rows
@@ -157,7 +160,7 @@ class Script:
     def edit(self, type_code: int, message: bytes) -> bytes:
         """See `outstanding.Edit`: positions are in the text that went up."""
         step = self.steps[self._index] if self._index < len(self.steps) else FORWARDED
-        if type_code == _NOTICE and step.is_own:
+        if type_code == _NOTICE and (step.is_own or (step.is_localized and b"\0C25P01\0" in message)):
             return b""
         return hot.with_position(message, self._trace)
 

@@ -47,7 +47,7 @@ def read_bind(found: Verdict, rest: bytes) -> tuple[bytes, list[Call]]:
         else:
             number = (call.is_local or 0) - 1
             is_local = _boolean(_at(values, number), hot.format_of(formats, number))
-            if is_local is False:
+            if is_local is False and 0 <= number < len(values):
                 values[number] = b"\1" if hot.format_of(formats, number) else b"true"
                 has_changed = True
         name = _at(values, call.name - 1) if isinstance(call.name, int) else call.name

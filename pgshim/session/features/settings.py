@@ -57,7 +57,7 @@ def goes_bare(found: Verdict) -> bool:
     piece = found.statements[0]
     if found.kind in (Sql.SET, Sql.RESET):
         return piece.assignment is None or piece.assignment.scope is Scope.LOCAL
-    return piece.refuses_block
+    return bool(piece.blockless)
 
 
 def waits_for_replies(s: Conversation) -> bool:
@@ -128,10 +128,10 @@ def owed_for(s: Conversation, found: Verdict, owed: Owed) -> Owed:
     assignment = piece.assignment if piece is not None else None
     if assignment is not None:
         s.settings.is_active = s.settings.is_unsettled = True
+        if assignment.scope is Scope.LOCAL:
+            return owed
         watch = _retag_reset if assignment.is_reset else None
-        return Owed(
-            Kind.EXECUTE, WATCH, watch=watch, edit=drop_local_warning, effect=default_effect(s, assignment)
-        )
+        return Owed(Kind.EXECUTE, WATCH, watch=watch, edit=drop_local_warning, effect=default_effect(s, assignment))
     effect = effect_of(s, found)
     if effect is None:
         return owed
@@ -187,7 +187,7 @@ def after_execute(s: Conversation, found: Verdict) -> None:
     elif piece.assignment is not None:
         _after_assignment(s, piece.assignment)
     elif piece.set_configs:
-        settings.locals.update(call.name for call in piece.set_configs if isinstance(call.name, bytes))
+        settings.locals |= {call.name: None for call in piece.set_configs if isinstance(call.name, bytes)}
 
 
 def block_statements(injection: Injection, modes: frozenset[bytes]) -> list[bytes]:
@@ -199,10 +199,9 @@ def _after_assignment(s: Conversation, assignment: Assignment) -> None:
     settings = s.settings
     for sql in assignment.upstream[1:]:
         s.carry_out(sql)
-    if assignment.scope is Scope.LOCAL:
-        settings.locals.update(assignment.names)
-        if not s.is_in_force:
-            s.local_now.update(assignment.names)
+    settings.locals |= dict.fromkeys(assignment.names)
+    if assignment.scope is Scope.LOCAL and not s.is_in_force:
+        s.local_now |= dict.fromkeys(assignment.names)
     if assignment.is_default:
         for sql in default_statements(s, assignment):
             s.carry_out(sql)

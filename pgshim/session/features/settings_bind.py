@@ -25,12 +25,11 @@ def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool)
     if not found.statements:
         return False
     piece = found.statements[0]
-    if s.settings.current and settings.is_outside_block(s) and not s.settings.is_inconsequential:
-        hazard = refusals.without_settings(piece)
-        if hazard is not None and refusals.refuses(s, hazard):
-            return True
+    hazard = refusals.without_settings(s, piece) if settings.is_outside_block(s) else None
+    if hazard is not None and refusals.refuses(s, hazard):
+        return True
     if not found.touches_settings:
-        if found.kind in _ATOMIC and s.settings.current and settings.is_outside_block(s) and not s.is_wrapped:
+        if found.kind in _ATOMIC and not hazard and s.settings.current and settings.is_outside_block(s) and not s.is_wrapped:
             settings.wrap(s)
         return False
     if not is_small:
