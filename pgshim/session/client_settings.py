@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pgshim.protocol import hot
-from pgshim.session.quoting import quote_literal, set_local
+from pgshim.session.injection import Injection, Value, is_inconsequential
 
 #: Bytes of names and values that one client may have in force: all of them travel with each of its transactions.
 MAX_SIZE = 256 * 1024
@@ -19,47 +19,11 @@ MAX_SIZE = 256 * 1024
 #: Settings that change how a text is read, so that they cannot travel in the same text.
 READING = frozenset({b"standard_conforming_strings", b"backslash_quote", b"client_encoding"})
 
-#: Multi-byte encodings that only clients have, whose second bytes may look like a quote or a backslash; squeezed.
-UNSAFE_ENCODINGS = (b"SJIS", b"SHIFTJIS2004", b"BIG5", b"GBK", b"GB18030", b"UHC", b"JOHAB", b"MSKANJI", b"WIN932",
-                    b"WINDOWS932", b"WIN936", b"WINDOWS936", b"WIN949", b"WINDOWS949", b"WIN950",
-                    b"WINDOWS950")  # fmt: skip
-
 #: Those that poolers keep in step with what they have reported: a value that was reported need not travel.
 _TRACKED = frozenset({b"standard_conforming_strings", b"client_encoding"})
 
 #: What RESET ALL leaves alone (GUC_NO_RESET_ALL).
 _NOT_RESET = frozenset({b"role", b"session_authorization"})
-
-_MODES = {
-    b"default_transaction_isolation": b"transaction_isolation",
-    b"default_transaction_read_only": b"transaction_read_only",
-    b"default_transaction_deferrable": b"transaction_deferrable",
-}
-
-#: What choosing a plan and spelling a result take from them; no statement means something else for them.
-_INCONSEQUENTIAL = frozenset(
-    b"""jit geqo plan_cache_mode cursor_tuple_fraction extra_float_digits bytea_output intervalstyle xmlbinary
-    effective_cache_size from_collapse_limit join_collapse_limit random_page_cost seq_page_cost cpu_tuple_cost
-    cpu_index_tuple_cost cpu_operator_cost parallel_setup_cost parallel_tuple_cost constraint_exclusion
-    application_name idle_in_transaction_session_timeout""".split()
-)
-
-
-def is_inconsequential(name: bytes) -> bool:
-    """Whether a statement does the same, if perhaps not as fast, without this setting."""
-    return name in _INCONSEQUENTIAL or name.startswith((b"enable_", b"jit_", b"geqo_"))
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """What a setting is set to: as SHOW gives it, in UTF-8.
-
-    reported -- what else ParameterStatus says because of it (SET ROLE: is_superuser)
-    """
-
-    text: bytes
-    reported: tuple[tuple[bytes, bytes], ...] = ()
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -70,30 +34,6 @@ class Call:
 
 
 _Values = dict[bytes, Value]
-
-
-class Injection:
-    """How one set of values is brought into force, in each of the ways that there are; built once, used often.
-
-    statements -- SET LOCAL for each, for the inside of a transaction block
-    modes -- name of a transaction_... setting -> the SET LOCAL for it
-    early -- what has to come before a snapshot is taken, outside of a block: SET transaction_...
-    select -- one SELECT of set_config, for the outside of a block
-    """
-
-    __slots__ = ("early", "modes", "select", "statements")
-
-    def __init__(self, values: Mapping[bytes, Value], leave_out: frozenset[bytes] = frozenset()) -> None:
-        kept = {name: value.text for name, value in values.items() if name not in leave_out}
-        self.statements = tuple(set_local(name, text) for name, text in kept.items())
-        modes = {_MODES[name]: text for name, text in kept.items() if name in _MODES}
-        self.modes = {name: set_local(name, text) for name, text in modes.items()}
-        self.early = tuple(b"SET %b TO %b" % (name, quote_literal(text)) for name, text in modes.items())
-        calls = (
-            b"pg_catalog.set_config(%b,%b,true)" % (quote_literal(name), quote_literal(text))
-            for name, text in kept.items()
-        )
-        self.select = b"SELECT " + b",".join(calls)
 
 
 class _Known:
@@ -130,8 +70,9 @@ class ClientSettings:
     passed -- those of them that the pooler has been given (application_name, client_encoding)
     """
 
-    __slots__ = ("_base", "_base_at_login", "_injection", "_learned", "_now", "_reported", "_server", "_startup", "_told", "begin", "current",
-                 "defaults", "has_failed", "has_news", "is_active", "is_unsettled", "levels", "locals")  # fmt: skip
+    __slots__ = ("_base", "_base_at_login", "_injection", "_learned", "_now", "_reported", "_server", "_startup",
+                 "_told", "begin", "current", "defaults", "has_failed", "has_news", "is_active", "is_unsettled",
+                 "levels", "locals")  # fmt: skip
 
     def __init__(
         self,
@@ -143,7 +84,7 @@ class ClientSettings:
         known = _shared(base)
         #: Lower-case name -> name as reported.
         self._reported = known.names
-        #: What a server says of itself with nothing of the client's in force; at login, and now. Never changed in place.
+        #: What a server says of itself with nothing of the client's in force; never changed in place.
         self._base_at_login = self._base = known.values
         #: What the client has been told besides.
         self._told: dict[bytes, bytes] = {

@@ -108,19 +108,3 @@ HAZARD_WORDS = re.compile(
 It begins with sets of bytes, so that the search skips what begins no such word: `re` does not do so for a pattern that
 is IGNORECASE as a whole, which takes three times as long.
 """
-
-_OIDS = {
-    b"currval": (1575,),
-    b"lastval": (2559,),
-    b"pg_advisory_lock": (2880, 2886),
-    b"pg_advisory_lock_shared": (2881, 2887),
-    b"pg_try_advisory_lock": (2882, 2888),
-    b"pg_try_advisory_lock_shared": (2883, 2889),
-    b"pg_advisory_unlock": (2884, 2890),
-    b"pg_advisory_unlock_shared": (2885, 2891),
-    b"pg_replication_origin_session_setup": (6006,),
-    b"pg_replication_origin_session_reset": (6007,),
-    b"setseed": (1599,),
-}
-OIDS = {oid: (BUILT_IN[name], f"{name.decode()}()") for name, oids in _OIDS.items() for oid in oids}
-"""pg_proc's OIDs of the functions of pg_catalog, as the message FunctionCall names them: (feature, how a message says it)."""

@@ -5,54 +5,18 @@ settled on the careful side: what cannot be scanned may end a transaction, and w
 harmless is not pure.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
-from pgshim.session.assignments import (
-    ASSIGNMENT_WORDS,
-    Assignment,
-    SetConfig,
-    chains,
-    read_assignment,
-    read_begin_modes,
-    read_set_config,
-    savepoint_name,
-)
 from pgshim.session.builtins import has_no_effect
-from pgshim.session.hazards import HAZARD_WORDS, Hazard, do_ends_transaction, find_hazards, refuses_block
 from pgshim.session.kinds import Kind as Kind
-from pgshim.session.kinds import classify, kind_of_first_word, split
-from pgshim.session.tokens import Lexeme, lexemes, outline, without_strings
+from pgshim.session.kinds import kind_of_first_word, split
+from pgshim.session.pieces import CONTROL, is_notable, read_statement
+from pgshim.session.pieces import Statement as Statement
+from pgshim.session.pieces import localize as localize
+from pgshim.session.tokens import lexemes, outline, without_strings
 
 LONG_TEXT = 16 * 1024
 """Bytes. A longer text is only skimmed: its statements and kinds are known, but it is never called pure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One statement of a text: `text[start:end]`, without the semicolon and what surrounds it."""
-
-    kind: Kind
-    start: int
-    end: int
-    # Of DEALLOCATE: the name as the server knows it (unquoted, folded, truncated), or None for ALL; of SAVEPOINT and
-    # the like: the savepoint's.
-    name: bytes | None = None
-    # What it does to the session's settings: a SET or RESET, and calls of set_config.
-    assignment: Assignment | None = None
-    set_configs: tuple[SetConfig, ...] = ()
-    # What in it needs a session of its own.
-    hazards: tuple[Hazard, ...] = ()
-    # What it is called if it cannot run in a transaction block: VACUUM, CREATE INDEX CONCURRENTLY, ...
-    blockless: str = ""
-    # A DO that ends the transaction.
-    ends_transaction: bool = False
-    # Of BEGIN: the transaction_... settings that it gives; of COMMIT and ROLLBACK: whether AND CHAIN follows.
-    modes: frozenset[bytes] = frozenset()
-    chains: bool = False
-    # Of a session that holds nothing on a server it needs none: RESET ALL, CLOSE ALL, UNLISTEN, ...
-    is_local_reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,99 +50,13 @@ class Verdict:
 _QUERIES = frozenset({Kind.SELECT, Kind.DML})
 _COPYING = frozenset({Kind.COPY, Kind.COPY_FROM_STDIN})
 _DEALLOCATING = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL, Kind.DISCARD_PLANS})
-_TRANSACTION_CONTROL = frozenset(
-    {
-        Kind.UNKNOWN,
-        Kind.BEGIN,
-        Kind.COMMIT,
-        Kind.ROLLBACK,
-        Kind.SAVEPOINT,
-        Kind.RELEASE,
-        Kind.ROLLBACK_TO,
-        Kind.PREPARE_TRANSACTION,
-        Kind.COMMIT_PREPARED,
-        Kind.ROLLBACK_PREPARED,
-        Kind.CALL,
-        Kind.DO,
-    }
-)
-
-
-_CONTROL = frozenset(
-    {
-        Kind.BEGIN,
-        Kind.COMMIT,
-        Kind.ROLLBACK,
-        Kind.SAVEPOINT,
-        Kind.RELEASE,
-        Kind.ROLLBACK_TO,
-        Kind.PREPARE_TRANSACTION,
-    }
-)
-_SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
-_LOCAL_RESETS = frozenset(
-    {
-        (b"reset", b"all"),
-        (b"close", b"all"),
-        (b"unlisten", b"*"),
-        (b"discard", b"all"),
-        (b"discard", b"plans"),
-        (b"select", b"pg_advisory_unlock_all", b"(", b")"),
-        (b"select", b"pg_catalog", b".", b"pg_advisory_unlock_all", b"(", b")"),
-    }
-)
-
-
-def _is_notable(text: bytes) -> bool:
-    return ASSIGNMENT_WORDS.search(text) is not None or HAZARD_WORDS.search(text) is not None
-
-
-def _statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, is_notable: bool) -> Statement:
-    """One statement. `is_notable`: its text has words that make a closer look worth while."""
-    kind, name = classify(text, part)
-    start, end = part[0][2], part[-1][3]
-    if kind in _SAVEPOINTS:
-        name = savepoint_name(text, part)
-    if not is_notable:
-        return Statement(
-            kind,
-            start,
-            end,
-            name,
-            modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
-            chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
-            is_local_reset=_is_local_reset(part),
-        )
-    return Statement(
-        kind,
-        start,
-        end,
-        name,
-        assignment=read_assignment(text, part) if kind in (Kind.SET, Kind.RESET) else None,
-        set_configs=read_set_config(text, part),
-        hazards=find_hazards(text, part, kind, conforming),
-        blockless=_title(part) if refuses_block(part) else "",
-        ends_transaction=kind is Kind.DO and do_ends_transaction(text, part, conforming),
-        modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
-        chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
-        is_local_reset=_is_local_reset(part),
-    )
-
-
-_TITLE_WORDS = frozenset(
-    b"""alter cluster create database drop index reindex subscription system table tablespace type unique vacuum
-    schema""".split()
-)
-
-
-def _title(part: Sequence[Lexeme]) -> str:
-    words = [word for _, word, _, _ in part]
-    title = list(takewhile(_TITLE_WORDS.__contains__, words))
-    return b" ".join(title + [b"concurrently"] * (b"concurrently" in words)).upper().decode()
-
-
-def _is_local_reset(part: Sequence[Lexeme]) -> bool:
-    return len(part) <= 6 and tuple(word for _, word, _, _ in part) in _LOCAL_RESETS
+_TRANSACTION_CONTROL = CONTROL | {
+    Kind.UNKNOWN,
+    Kind.COMMIT_PREPARED,
+    Kind.ROLLBACK_PREPARED,
+    Kind.CALL,
+    Kind.DO,
+}
 
 
 def _read(text: bytes, conforming: bool) -> tuple[list[Statement], bool]:
@@ -187,8 +65,8 @@ def _read(text: bytes, conforming: bool) -> tuple[list[Statement], bool]:
     parts = None if scanned is None else split(scanned)
     if parts is None:
         return [Statement(Kind.UNKNOWN, 0, len(text))], False
-    is_notable = _is_notable(text)
-    statements = [_statement(text, part, conforming, is_notable=is_notable) for part in parts]
+    has_words = is_notable(text)
+    statements = [read_statement(text, part, conforming, has_words=has_words) for part in parts]
     is_query = len(parts) == 1 and statements[0].kind is Kind.SELECT
     return statements, is_query and has_no_effect(parts[0])
 
@@ -198,14 +76,14 @@ def _skim(text: bytes, conforming: bool) -> tuple[list[Statement], bool]:
     parts = outline(text, conforming)
     if parts is None:
         return [Statement(Kind.UNKNOWN, 0, len(text))], False
-    if _is_notable(without_strings(text, conforming)):
+    if is_notable(without_strings(text, conforming)):
         return _read(text, conforming)[0], False
     statements = []
     for word, start, end in parts:
         if word == b"create" and len(parts) > 1:
             return _read(text, conforming)[0], False  # semicolons may be in it
         kind = kind_of_first_word(word)
-        if kind is not None and kind not in _CONTROL:
+        if kind is not None and kind not in CONTROL:
             statements.append(Statement(kind, start, end))
             continue
         for part in _read(text[start:end], conforming)[0]:
@@ -237,18 +115,9 @@ def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
         deallocates=not kinds.isdisjoint(_DEALLOCATING),
         touches_settings=any(part.assignment is not None or part.set_configs for part in statements),
         has_hazards=any(part.hazards for part in statements),
-        has_control=not kinds.isdisjoint(_CONTROL),
+        has_control=not kinds.isdisjoint(CONTROL),
         is_local_reset=_are_local_resets(statements),
     )
-
-
-def localize(sql: bytes, calls: tuple[SetConfig, ...]) -> bytes:
-    """The text with `false` turned into `true` in each call; what follows stays where it is, if that is possible."""
-    for call in reversed(calls):
-        if call.is_local is False:
-            start, end = call.at
-            sql = sql[:start] + b"true".ljust(end - start) + sql[end:]
-    return sql
 
 
 class VerdictCache:

@@ -33,8 +33,8 @@ def _is_substituted(found: Verdict) -> bool:
 class Text:
     """A statement's text with its declared parameter types: one object for all connections that use it."""
 
-    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_looked_after", "is_substituted", "parse", "shift", "upstream_parse",
-                 "verdict")  # fmt: skip
+    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_looked_after", "is_substituted", "parse", "shift",
+                 "upstream_parse", "verdict")  # fmt: skip
 
     def __init__(self, sql: bytes, parse: bytes, *, standard_strings: bool) -> None:
         #: The client's Parse, of the unnamed statement.
@@ -67,7 +67,8 @@ class Text:
         if assignment.scope is Scope.LOCAL:
             return None
         if assignment.at >= 0:
-            self.shift = len(assignment.upstream[0]) - (piece.end - assignment.at) - len(sql[: assignment.at].decode("utf-8", "replace"))
+            before = len(sql[: assignment.at].decode("utf-8", "replace"))
+            self.shift = len(assignment.upstream[0]) - (piece.end - assignment.at) - before
         return assignment.upstream[0]
 
     @property

@@ -9,6 +9,7 @@ from pgshim.protocol.backend import (
     ParseComplete,
 )
 from pgshim.protocol.frontend import Query, Sync
+from pgshim.session.session import Policy
 from tests.session.messages import (
     A_PARSE_THAT_FAILS,
     FAILED,
@@ -24,7 +25,7 @@ from tests.session.messages import (
     row,
     server_error,
 )
-from tests.session.script import SessionScript
+from tests.session.script import SessionScript, Start
 
 INT4 = 23
 UNKNOWN = error(b"26000", b'prepared statement "nosuch" does not exist', routine=b"FetchPreparedStatement")
@@ -102,12 +103,14 @@ def test_an_unknown_name_is_refused(script: SessionScript) -> None:
     script.upstream_sends(server_error(b"22012"), IDLE).frontend_receives(UNKNOWN, IDLE)
 
 
-def test_the_names_of_sqls_own_prepare_are_the_servers(script: SessionScript) -> None:
+def test_the_names_of_sqls_own_prepare_are_the_servers(start: Start) -> None:
+    script = start(policy=Policy("allow"))
     script.queries(b"prepare x as select 1", done(b"PREPARE"), IDLE)
     script.queries(b"deallocate x", done(b"DEALLOCATE"), IDLE)
 
 
-def test_the_names_of_sqls_own_prepare_in_an_extended_message_are_the_servers(script: SessionScript) -> None:
+def test_the_names_of_sqls_own_prepare_in_an_extended_message_are_the_servers(start: Start) -> None:
+    script = start(policy=Policy("allow"))
     script.frontend_sends(parse(b"", b"prepare x as select 1"), bind(b""), execute(), Sync())
     script.upstream_receives(parse(b"", b"prepare x as select 1"), bind(b""), execute(), Sync())
     script.upstream_answers(ParseComplete(), BindComplete(), done(b"PREPARE"), IDLE)

@@ -12,6 +12,7 @@ from pgshim.protocol.backend import (
     RowDescription,
 )
 from pgshim.protocol.frontend import Query, Sync
+from pgshim.session.session import Policy
 from tests.session.messages import (
     IDLE,
     IN_BLOCK,
@@ -26,7 +27,7 @@ from tests.session.messages import (
     row,
     server_error,
 )
-from tests.session.script import SessionScript
+from tests.session.script import SessionScript, Start
 from tests.session.shapes import CHANGED, COMMITTED, PURE, WRITING, replay, sends_verified, verified
 
 INT4, TEXT = 23, 25
@@ -58,7 +59,8 @@ def test_a_replayed_query_is_described_and_its_description_is_not_for_the_client
 
 
 @pytest.mark.parametrize("sql", [b"show x", b"explain select 1", b"fetch all from c", b"call p()", b"execute e"])
-def test_a_utility_statement_is_not_verified(script: SessionScript, sql: bytes) -> None:
+def test_a_utility_statement_is_not_verified(start: Start, sql: bytes) -> None:
+    script = start(policy=Policy("allow"))
     script.describes(b"s", sql, result=columns(INT4)).knows(b"s", sql)
 
 

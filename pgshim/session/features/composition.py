@@ -7,11 +7,11 @@ from functools import partial
 
 from pgshim.protocol import hot
 from pgshim.session.assignments import Assignment, Scope
-from pgshim.session.client_settings import Injection
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import refusals, set_config, settings
+from pgshim.session.features import assigning, refusals, set_config, settings
 from pgshim.session.features.scripts import FAILURE, FORWARDED, OWN, Script, Step
 from pgshim.session.hazards import Feature, Hazard
+from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
 from pgshim.session.quoting import set_local
 from pgshim.session.sql import Kind as Sql
@@ -147,7 +147,7 @@ class Composer:
             return
         names = set_config.names_in(piece)
         text = self._sql[piece.start : piece.end]
-        error = settings.error_of(s, names, text) if names or piece.set_configs else None
+        error = assigning.error_of(s, names, text) if names or piece.set_configs else None
         if error is not None:
             self.script.replace(FAILURE, piece.end, Step(hides_rows=True, error=error))
         elif piece.assignment is not None:
@@ -166,11 +166,11 @@ class Composer:
         return True
 
     def _learn(self, name: bytes) -> None:
-        """Ahead of a SET: see `settings.learn_default`."""
+        """Ahead of a SET: see `assigning.learn_default`."""
         if self._s.settings.wants_default(name) and not self.changes:
             rows = bytearray()
-            effect = partial(settings.note_default, self._s, name, rows)
-            self.script.put(b"SHOW " + settings.quoted_name(name), Step(is_own=True, effect=effect, rows=rows))
+            effect = partial(assigning.note_default, self._s, name, rows)
+            self.script.put(b"SHOW " + assigning.quoted_name(name), Step(is_own=True, effect=effect, rows=rows))
 
     def _assignment(self, piece: Piece, assignment: Assignment) -> None:
         s, script = self._s, self.script
@@ -185,7 +185,7 @@ class Composer:
         s.settings.locals |= dict.fromkeys(assignment.names)
         self.changes = True
         tag = b"RESET" if assignment.is_reset else b""
-        step = Step(is_localized=True, tag=tag, effect=settings.default_effect(s, assignment))
+        step = Step(is_localized=True, tag=tag, effect=assigning.default_effect(s, assignment))
         if not assignment.names:
             script.replace(b"SELECT", piece.end, Step(hides_rows=True, tag=b"RESET", effect=step.effect))
         elif assignment.at >= 0:
@@ -200,10 +200,10 @@ class Composer:
             self._put_defaults(assignment)
             return
         for name in assignment.names:
-            self._read_back(name, b"SHOW " + settings.quoted_name(name))
+            self._read_back(name, b"SHOW " + assigning.quoted_name(name))
 
     def _put_defaults(self, assignment: Assignment) -> None:
-        statements = settings.default_statements(self._s, assignment)
+        statements = assigning.default_statements(self._s, assignment)
         self._repeat(statements)
         for sql in statements:
             self.script.put(sql)
@@ -226,10 +226,10 @@ class Composer:
             self._pending = None
             if call.is_default and call.name in s.settings.defaults:
                 script.put(set_local(call.name, s.settings.defaults[call.name]))
-            self._read_back(call.name, settings.current_setting(call.name))
+            self._read_back(call.name, assigning.current_setting(call.name))
 
     def _read_back(self, name: bytes, sql: bytes) -> None:
-        for other, rows, effect in settings.questions(self._s, name):
+        for other, rows, effect in assigning.questions(self._s, name):
             text = sql if other == name else b"SHOW " + other
             self.script.put(text, Step(is_own=True, effect=effect, rows=rows))
 

@@ -12,7 +12,7 @@ from functools import partial
 from pgshim.protocol import hot
 from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import settings
+from pgshim.session.features import assigning
 from pgshim.session.features.scripts import FAILURE, Script, Step
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed
 from pgshim.session.sql import Kind as Sql
@@ -86,10 +86,10 @@ def _on_reset_all(s: Conversation, message: bytes) -> bool:
     assignment = Assignment(Scope.SESSION, (), is_default=True, is_reset=True, upstream=(), at=-1)
     s.is_plain = False
     s.has_executed = True
-    effect = settings.default_effect(s, assignment)
+    effect = assigning.default_effect(s, assignment)
     s.settings.is_active = s.settings.is_unsettled = True
     s.send(message, Owed(Kind.EXECUTE, WATCH, watch=partial(_retag, b"RESET"), effect=effect))
-    for sql in settings.default_statements(s, assignment):
+    for sql in assigning.default_statements(s, assignment):
         s.carry_out(sql)
     return True
 

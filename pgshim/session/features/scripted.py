@@ -12,8 +12,9 @@ from pgshim.session.sql import Verdict
 from pgshim.session.statements import Change
 
 _READING = Hazard(
-    Feature.COMPUTED_SETTING, "A transaction's control in a Query beside settings that change how its text is read"
-)
+    Feature.COMPUTED_SETTING, "A Query of several statements that controls transactions or copies data in, with "
+    "client_encoding or another setting in force that changes how its text is read,"
+)  # fmt: skip
 
 def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> bool:
     """Send it as it has to go up; True: dealt with, False: it has to wait."""
@@ -26,7 +27,7 @@ def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> boo
         return False
     is_read_anew = settings.is_outside_block(s) and s.settings.is_reading_changed and not settings.goes_bare(found)
     if is_read_anew and not s.is_open:
-        if found.has_control:
+        if found.has_control or found.may_copy_in:
             if refusals.refuses_query(s, _READING):
                 return True
         elif found.statements:

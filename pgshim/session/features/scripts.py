@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pgshim.protocol import hot
-from pgshim.session.conversation import Conversation
 from pgshim.session.outstanding import Effect
 
 _ROW_DESCRIPTION, _COMMAND_COMPLETE, _ERROR, _NOTICE, _READY, _RUN = *b"TCENZ", 0

@@ -9,7 +9,7 @@ from pgshim.protocol import hot
 from pgshim.session.assignments import SetConfig
 from pgshim.session.client_settings import Call
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import settings
+from pgshim.session.features import assigning
 from pgshim.session.quoting import set_local
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
@@ -90,4 +90,4 @@ def after_execute(s: Conversation, calls: list[Call]) -> None:
     for call in calls:
         if call.is_default and call.name in s.settings.defaults:
             s.carry_out(set_local(call.name, s.settings.defaults[call.name]))
-        settings.read_back(s, call.name, settings.current_setting(call.name))
+        assigning.read_back(s, call.name, assigning.current_setting(call.name))

@@ -11,15 +11,14 @@ from __future__ import annotations
 from functools import partial
 
 from pgshim.protocol import hot
-from pgshim.session.assignments import Assignment, Scope
-from pgshim.session.client_settings import MAX_SIZE, UNSAFE_ENCODINGS, Injection, Value
+from pgshim.session.assignments import Scope
 from pgshim.session.conversation import Conversation
-from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Effect, Kind, Owed, edit_own
-from pgshim.session.quoting import quote_literal, set_local
+from pgshim.session.features import assigning
+from pgshim.session.injection import Injection
+from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Effect, Kind, Owed
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
-from pgshim.session.tokens import NAME_MAX
 
 _DATA_ROW, _COMMAND_COMPLETE, _NOTICE = ord("D"), ord("C"), ord("N")
 
@@ -43,9 +42,6 @@ _BARE = frozenset(
 
 _ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
 _CONTROL = _ENDS | {Sql.BEGIN, Sql.SAVEPOINT, Sql.RELEASE, Sql.ROLLBACK_TO}
-
-#: What else ParameterStatus says because of a setting.
-_REPORTED_WITH = {b"role": (b"is_superuser",), b"session_authorization": (b"is_superuser",)}
 
 
 def goes_bare(found: Verdict) -> bool:
@@ -114,11 +110,10 @@ def before_execute(s: Conversation, found: Verdict) -> bool | None:
     """Before an Execute that has to do with settings: False when it has to wait, True when it is dealt with."""
     if not bring_into_force(s, found):
         return False
-    if found.kind in _CONTROL:
-        if s.is_wrapped:
-            return s.refuse(b"0A000", "transaction control in one batch with CALL or DO is not supported by pgshim")
-        if found.statements[0].chains and s.outstanding.changes_settings():
-            return False
+    if s.is_wrapped and (found.kind in _CONTROL or found.may_copy_in):
+        return s.refuse(b"0A000", "CALL and DO in one batch with COPY or COMMIT are not supported by pgshim")
+    if found.kind in _CONTROL and found.statements[0].chains and s.outstanding.changes_settings():
+        return False
     return None
 
 
@@ -131,7 +126,8 @@ def owed_for(s: Conversation, found: Verdict, owed: Owed) -> Owed:
         if assignment.scope is Scope.LOCAL:
             return owed
         watch = _retag_reset if assignment.is_reset else None
-        return Owed(Kind.EXECUTE, WATCH, watch=watch, edit=drop_local_warning, effect=default_effect(s, assignment))
+        effect = assigning.default_effect(s, assignment)
+        return Owed(Kind.EXECUTE, WATCH, watch=watch, edit=assigning.drop_local_warning, effect=effect)
     effect = effect_of(s, found)
     if effect is None:
         return owed
@@ -185,7 +181,7 @@ def after_execute(s: Conversation, found: Verdict) -> None:
             for sql in Injection(values).statements:
                 s.carry_out(sql)
     elif piece.assignment is not None:
-        _after_assignment(s, piece.assignment)
+        assigning.after_assignment(s, piece.assignment)
     elif piece.set_configs:
         settings.locals |= {call.name: None for call in piece.set_configs if isinstance(call.name, bytes)}
 
@@ -193,125 +189,3 @@ def after_execute(s: Conversation, found: Verdict) -> None:
 def block_statements(injection: Injection, modes: frozenset[bytes]) -> list[bytes]:
     """What goes behind a BEGIN; `modes`: what it says of itself."""
     return [sql for name, sql in injection.modes.items() if name not in modes] + list(injection.statements)
-
-
-def _after_assignment(s: Conversation, assignment: Assignment) -> None:
-    settings = s.settings
-    for sql in assignment.upstream[1:]:
-        s.carry_out(sql)
-    settings.locals |= dict.fromkeys(assignment.names)
-    if assignment.scope is Scope.LOCAL and not s.is_in_force:
-        s.local_now |= dict.fromkeys(assignment.names)
-    if assignment.is_default:
-        for sql in default_statements(s, assignment):
-            s.carry_out(sql)
-    elif assignment.scope is Scope.SESSION:
-        for name in assignment.names:
-            read_back(s, name, b"SHOW " + quoted_name(name))
-
-
-def default_statements(s: Conversation, assignment: Assignment) -> list[bytes]:
-    """What has to follow a RESET, so that it goes back to what the client gave at connect."""
-    settings = s.settings
-    statements = []
-    for name in assignment.names or settings.names_to_reset():
-        if name in settings.defaults:
-            statements.append(set_local(name, settings.defaults[name]))
-        elif not assignment.names:
-            statements.append(b"SET LOCAL %b TO DEFAULT" % quoted_name(name))
-    return statements
-
-
-def default_effect(s: Conversation, assignment: Assignment) -> Effect | None:
-    """What a RESET, or a SET ... TO DEFAULT, makes of the settings."""
-    if assignment.scope is Scope.LOCAL or not assignment.is_default:
-        return None
-    return partial(_reset, s, assignment.names)
-
-
-def _reset(s: Conversation, names: tuple[bytes, ...], message: bytes) -> None:
-    for name in names:
-        s.settings.reset(name)
-    if not names:
-        s.settings.reset_all()
-
-
-def questions(s: Conversation, name: bytes) -> list[tuple[bytes, bytearray, Effect]]:
-    """What is asked once a setting has been changed: (setting, where its rows go, what is done then), its own last."""
-    answers = [(other, bytearray()) for other in (*_REPORTED_WITH.get(name, ()), name)]
-    s.settings.is_active = s.settings.is_unsettled = True
-    return [
-        (other, rows, partial(_note_value, s, answers) if other == name else CHANGES_STATUS) for other, rows in answers
-    ]
-
-
-def read_back(s: Conversation, name: bytes, sql: bytes) -> None:
-    """Ask what a setting has come to be."""
-    for other, rows, effect in questions(s, name):
-        owed = Owed(Kind.EXECUTE, WATCH, watch=hide, edit=edit_own, effect=effect, rows=rows)
-        s.carry_out(sql if other == name else b"SHOW " + other, owed)
-
-
-def _note_value(s: Conversation, answers: list[tuple[bytes, bytearray]], message: bytes) -> None:
-    """The answer has come: (setting, rows) of what is reported with it, and last its own."""
-    reported = [(name, s.to_utf8(hot.read_only_value(rows))) for name, rows in answers]
-    name, text = reported.pop()
-    s.settings.set(name, Value(text, tuple(reported)))
-
-
-def learn_default(s: Conversation, name: bytes) -> None:
-    """Ask for the server's own value of a setting that is about to be changed and, by many, to be changed back."""
-    rows = bytearray()
-    effect = partial(note_default, s, name, rows)
-    owed = Owed(Kind.EXECUTE, WATCH, watch=hide, edit=edit_own, effect=effect, rows=rows)
-    s.carry_out(b"SHOW " + quoted_name(name), owed)
-
-
-def note_default(s: Conversation, name: bytes, rows: bytearray, message: bytes) -> None:
-    """The answer to `learn_default` has come."""
-    s.settings.learn(name, hot.read_only_value(rows))
-
-
-def hide(type_code: int, message: bytes) -> bytes:
-    """The client sees nothing of it."""
-    return b""
-
-
-def quoted_name(name: bytes) -> bytes:
-    """A setting's name, each of its parts in quotes."""
-    return b".".join(b'"%b"' % part.replace(b'"', b'""') for part in name.split(b"."))
-
-
-def error_of(s: Conversation, names: tuple[bytes, ...], sql: bytes) -> bytes | None:
-    """The ErrorResponse of a change of settings that a client cannot have: too many bytes, an unsafe encoding."""
-    if s.settings.size + len(sql) > MAX_SIZE:
-        return hot.error_response(
-            "ERROR",
-            b"53400",
-            f"too many settings for one connection (limit {MAX_SIZE} bytes)",
-            "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
-        )
-    if any(len(part) > NAME_MAX for name in names for part in name.split(b".")):
-        text = f"names of settings with more than {NAME_MAX} bytes are not supported"
-        return hot.error_response("ERROR", b"0A000", text, "SET cuts such a name short, so choose a shorter one.")
-    if b"client_encoding" not in names:
-        return None
-    squeezed = bytes(char for char in sql.upper() if chr(char).isalnum())
-    if not squeezed.endswith(UNSAFE_ENCODINGS):
-        return None
-    return hot.error_response(
-        "ERROR",
-        b"0A000",
-        "this client_encoding is not supported",
-        "Its characters can contain the bytes of quotes, so SQL cannot be read safely; use UTF8.",
-    )
-
-
-def drop_local_warning(type_code: int, message: bytes) -> bytes:
-    """A SET that went up as SET LOCAL is not what the warning (25P01) is about."""
-    return b"" if type_code == _NOTICE and b"\0C25P01\0" in message else message
-
-
-def current_setting(name: bytes) -> bytes:
-    """A SELECT of a setting that may not be there."""
-    return b"SELECT pg_catalog.current_setting(%b,true)" % quote_literal(name)

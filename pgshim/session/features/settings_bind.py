@@ -7,7 +7,7 @@ from contextlib import suppress
 from pgshim.errors import MalformedMessage
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import refusals, set_config, settings
+from pgshim.session.features import assigning, refusals, set_config, settings
 from pgshim.session.hazards import Feature, Hazard
 from pgshim.session.outstanding import BIND
 from pgshim.session.sql import Kind as Sql
@@ -29,19 +29,22 @@ def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool)
     if hazard is not None and refusals.refuses(s, hazard):
         return True
     if not found.touches_settings:
-        if found.kind in _ATOMIC and not hazard and s.settings.current and settings.is_outside_block(s) and not s.is_wrapped:
+        needs_block = found.kind in _ATOMIC and not hazard and bool(s.settings.current) and not s.is_wrapped
+        if needs_block and settings.is_outside_block(s):
+            if s.outstanding.may_copy():
+                return s.refuse(b"0A000", "CALL and DO in one batch with COPY are not supported by pgshim")
             settings.wrap(s)
         return False
     if not is_small:
         return refusals.refuses(s, Hazard(Feature.COMPUTED_SETTING, "A Bind of this size for set_config()"))
     names = set_config.names_in(piece)
-    error = settings.error_of(s, names, statement.text.upstream_sql + b" " * size)
+    error = assigning.error_of(s, names, statement.text.upstream_sql + b" " * size)
     if error is not None:
         s.raise_error(error)
         return True
     for name in names:
         if s.settings.wants_default(name):
-            settings.learn_default(s, name)
+            assigning.learn_default(s, name)
     return False
 
 

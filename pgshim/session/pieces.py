@@ -1,0 +1,132 @@
+"""One statement of a text, and all that is known of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from pgshim.session.assignments import (
+    ASSIGNMENT_WORDS,
+    Assignment,
+    SetConfig,
+    chains,
+    read_assignment,
+    read_begin_modes,
+    read_set_config,
+    savepoint_name,
+)
+from pgshim.session.hazards import HAZARD_WORDS, Hazard, do_ends_transaction, find_hazards, refuses_block
+from pgshim.session.kinds import Kind, classify
+from pgshim.session.tokens import Lexeme
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a text: `text[start:end]`, without the semicolon and what surrounds it."""
+
+    kind: Kind
+    start: int
+    end: int
+    # Of DEALLOCATE: the name as the server knows it (unquoted, folded, truncated), or None for ALL; of SAVEPOINT and
+    # the like: the savepoint's.
+    name: bytes | None = None
+    # What it does to the session's settings: a SET or RESET, and calls of set_config.
+    assignment: Assignment | None = None
+    set_configs: tuple[SetConfig, ...] = ()
+    # What in it needs a session of its own.
+    hazards: tuple[Hazard, ...] = ()
+    # What it is called if it cannot run in a transaction block: VACUUM, CREATE INDEX CONCURRENTLY, ...
+    blockless: str = ""
+    # A DO that ends the transaction.
+    ends_transaction: bool = False
+    # Of BEGIN: the transaction_... settings that it gives; of COMMIT and ROLLBACK: whether AND CHAIN follows.
+    modes: frozenset[bytes] = frozenset()
+    chains: bool = False
+    # Of a session that holds nothing on a server it needs none: RESET ALL, CLOSE ALL, UNLISTEN, ...
+    is_local_reset: bool = False
+
+
+CONTROL = frozenset(
+    {
+        Kind.BEGIN,
+        Kind.COMMIT,
+        Kind.ROLLBACK,
+        Kind.SAVEPOINT,
+        Kind.RELEASE,
+        Kind.ROLLBACK_TO,
+        Kind.PREPARE_TRANSACTION,
+    }
+)
+_SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
+_LOCAL_RESETS = frozenset(
+    {
+        (b"reset", b"all"),
+        (b"close", b"all"),
+        (b"unlisten", b"*"),
+        (b"discard", b"all"),
+        (b"discard", b"plans"),
+        (b"select", b"pg_advisory_unlock_all", b"(", b")"),
+        (b"select", b"pg_catalog", b".", b"pg_advisory_unlock_all", b"(", b")"),
+    }
+)
+
+
+def is_notable(text: bytes) -> bool:
+    """Whether a text has words that make a closer look at its statements worth while."""
+    return ASSIGNMENT_WORDS.search(text) is not None or HAZARD_WORDS.search(text) is not None
+
+
+def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has_words: bool) -> Statement:
+    """One statement. `has_words`: its text has words that make a closer look worth while."""
+    kind, name = classify(text, part)
+    start, end = part[0][2], part[-1][3]
+    if kind in _SAVEPOINTS:
+        name = savepoint_name(text, part)
+    if not has_words:
+        return Statement(
+            kind,
+            start,
+            end,
+            name,
+            modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
+            chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
+            is_local_reset=_is_local_reset(part),
+        )
+    return Statement(
+        kind,
+        start,
+        end,
+        name,
+        assignment=read_assignment(text, part) if kind in (Kind.SET, Kind.RESET) else None,
+        set_configs=read_set_config(text, part),
+        hazards=find_hazards(text, part, kind, conforming),
+        blockless=_title(part) if refuses_block(part) else "",
+        ends_transaction=kind is Kind.DO and do_ends_transaction(text, part, conforming),
+        modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
+        chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
+        is_local_reset=_is_local_reset(part),
+    )
+
+
+_TITLE_WORDS = frozenset(
+    b"""alter cluster create database drop index reindex subscription system table tablespace type unique vacuum
+    schema""".split()
+)
+
+
+def _title(part: Sequence[Lexeme]) -> str:
+    words = [word for _, word, _, _ in part]
+    title = list(takewhile(_TITLE_WORDS.__contains__, words))
+    return b" ".join(title + [b"concurrently"] * (b"concurrently" in words)).upper().decode()
+
+
+def _is_local_reset(part: Sequence[Lexeme]) -> bool:
+    return len(part) <= 6 and tuple(word for _, word, _, _ in part) in _LOCAL_RESETS
+
+
+def localize(sql: bytes, calls: tuple[SetConfig, ...]) -> bytes:
+    """The text with `false` turned into `true` in each call; what follows stays where it is, if that is possible."""
+    for call in reversed(calls):
+        if call.is_local is False:
+            start, end = call.at
+            sql = sql[:start] + b"true".ljust(end - start) + sql[end:]
+    return sql
