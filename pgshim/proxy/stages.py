@@ -46,6 +46,7 @@ class Stages:
             frozenset(settings.allow),
             str(settings.session_listen[0]) if settings.session_listen else "",
             has_session_endpoint,
+            settings.strict_custom_settings,
         )
         self._texts = SharedTexts()
 

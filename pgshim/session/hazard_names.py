@@ -22,6 +22,7 @@ class Feature(StrEnum):
     REPLICATION_ORIGIN = "replication-origin"
     DO_SETTING = "do-settings"  # a setting of the session, set inside of a DO
     COMPUTED_SETTING = "computed-settings"  # a set_config() whose name or is_local the text does not show
+    CUSTOM_SETTING = "custom-settings"  # a setting with a dot in its name, with --strict-custom-settings
     NO_BLOCK = "no-block"  # what cannot run in a transaction block, while settings are in force
     DO_TRANSACTION = "do-commit"  # a DO that ends the transaction, while settings are in force
     FUNCTION_CALL = "function-call"  # the message FunctionCall, while settings are in force

@@ -80,7 +80,7 @@ def _words(text: bytes, statement: Sequence[Lexeme]) -> list[bytes]:
 def _in_body(body: bytes | None, conforming: bool, nested: int = 0) -> list[Hazard]:
     if body is None or nested == _MOST_NESTED:
         return []
-    found = []
+    found: list[Hazard] = []
     for piece in pieces(body, conforming):
         found += _in_piece(body, piece, conforming, nested)
     words = _words(body, lexemes(body, conforming) or ())

@@ -43,20 +43,20 @@ class Injection:
 
     statements -- SET LOCAL for each, for the inside of a transaction block
     modes -- name of a transaction_... setting -> the SET LOCAL for it
-    early -- what has to come before a snapshot is taken, outside of a block: SET transaction_...
-    select -- one SELECT of set_config, for the outside of a block
+    outside -- for the outside of a block: SET transaction_..., which has to come before a snapshot is taken, and one
+        SELECT of set_config
     """
 
-    __slots__ = ("early", "modes", "select", "statements")
+    __slots__ = ("modes", "outside", "statements")
 
     def __init__(self, values: Mapping[bytes, Value], leave_out: frozenset[bytes] = frozenset()) -> None:
         kept = {name: value.text for name, value in values.items() if name not in leave_out}
         self.statements = tuple(set_local(name, text) for name, text in kept.items())
         modes = {_MODES[name]: text for name, text in kept.items() if name in _MODES}
         self.modes = {name: set_local(name, text) for name, text in modes.items()}
-        self.early = tuple(b"SET %b TO %b" % (name, quote_literal(text)) for name, text in modes.items())
-        calls = (
+        early = tuple(b"SET %b TO %b" % (name, quote_literal(text)) for name, text in modes.items())
+        calls = b",".join(
             b"pg_catalog.set_config(%b,%b,true)" % (quote_literal(name), quote_literal(text))
             for name, text in kept.items()
         )
-        self.select = b"SELECT " + b",".join(calls)
+        self.outside = (*early, b"SELECT " + calls) if calls else ()

@@ -16,6 +16,7 @@ from struct import Struct
 from pgshim.errors import FeatureNotSupported, MalformedMessage, ProtocolViolation, UpstreamViolation
 from pgshim.protocol import backend, hot
 from pgshim.protocol.startup import StartupMessage
+from pgshim.session.encodings import official_name
 from pgshim.session.hints import with_hint
 from pgshim.session.startup_check import Accepted, AcceptedSettings, SettingsCheck
 from pgshim.session.startup_request import Service, read_request
@@ -214,6 +215,8 @@ class Login:
             name, value = hot.read_parameter_status(message, 0, len(message))
         except MalformedMessage as error:
             raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
+        if name == b"client_encoding":
+            value = official_name(value)  # PgBouncer gives back what the client has asked for.
         self.parameters[name] = value
         return b"" if self._request.settings else self._tell(name, value)
 

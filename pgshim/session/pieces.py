@@ -96,7 +96,7 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
         start,
         end,
         name,
-        assignment=read_assignment(text, part) if kind in (Kind.SET, Kind.RESET) else None,
+        assignment=_assignment(text, part) if kind in (Kind.SET, Kind.RESET) else None,
         set_configs=read_set_config(text, part),
         hazards=find_hazards(text, part, kind, conforming),
         blockless=_title(part) if refuses_block(part) else "",
@@ -105,6 +105,12 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
         chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
         is_local_reset=_is_local_reset(part),
     )
+
+
+def _assignment(text: bytes, part: Sequence[Lexeme]) -> Assignment | None:
+    """SET or RESET. That of `seed` is none: it is an act, and nothing that stays."""
+    found = read_assignment(text, part)
+    return None if found is not None and found.names == (b"seed",) else found
 
 
 _TITLE_WORDS = frozenset(
@@ -123,8 +129,18 @@ def _is_local_reset(part: Sequence[Lexeme]) -> bool:
     return len(part) <= 6 and tuple(word for _, word, _, _ in part) in _LOCAL_RESETS
 
 
+def is_computed(call: SetConfig) -> bool:
+    """Whether the text does not show what it will set, or for how long."""
+    return call.is_local is None or (call.name is None and call.is_local is not True)
+
+
 def localize(sql: bytes, calls: tuple[SetConfig, ...]) -> bytes:
-    """The text with `false` turned into `true` in each call; what follows stays where it is, if that is possible."""
+    """The text with `false` turned into `true` in each call; what follows stays where it is, if that is possible.
+
+    With a call in it that cannot be followed, which is let through, it is the text as it is.
+    """
+    if any(is_computed(call) for call in calls):
+        return sql
     for call in reversed(calls):
         if call.is_local is False:
             start, end = call.at

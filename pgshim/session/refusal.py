@@ -19,12 +19,13 @@ _ALTERNATIVES = {
     Feature.SEQUENCE_VALUE: "Use INSERT ... RETURNING, or ask in the transaction that calls nextval().",
     Feature.LOAD: "Have the server load it (session_preload_libraries, shared_preload_libraries).",
     Feature.DBLINK: "Give dblink() the connection string itself.",
-    Feature.SEED: "Call setseed() and random() in one statement on a session of its own, or seed in the app.",
+    Feature.SEED: "Draw the random numbers in the app.",
     Feature.PG_SETTINGS: "Use SET.",
     Feature.SIMILARITY_LIMIT: "Use SET pg_trgm.similarity_threshold.",
     Feature.REPLICATION_ORIGIN: "Connect to the database directly.",
     Feature.DO_SETTING: "Use SET LOCAL in it, or SET outside of it.",
     Feature.COMPUTED_SETTING: "Give the setting's name and is_local as constants or parameters, or use SET.",
+    Feature.CUSTOM_SETTING: "Pass the value as a parameter; or leave out --strict-custom-settings.",
     Feature.NO_BLOCK: "RESET what the session has SET, or run it on a connection without settings.",
     Feature.DO_TRANSACTION: "RESET what the session has SET, or run it on a connection without settings.",
     Feature.FUNCTION_CALL: "Use SELECT.",
@@ -39,12 +40,14 @@ class Policy:
     allowed -- names of features that are let through whatever `unsafe` says
     session_listen -- where the session endpoint is served, if it is
     has_session_endpoint -- whether there is one
+    is_strict -- whether custom settings (app.x) are such a feature: a server cannot forget their names
     """
 
     unsafe: str = REFUSE
     allowed: frozenset[str] = frozenset()
     session_listen: str = ""
     has_session_endpoint: bool = False
+    is_strict: bool = False
 
     def on(self, feature: Feature) -> str:
         """What becomes of this one."""
@@ -74,6 +77,8 @@ def _why(feature: Feature) -> str:
         return "cannot run through a transaction pooler"
     if feature is Feature.FUNCTION_CALL:
         return "cannot be given the settings that this session has in force, through a transaction pooler"
+    if feature is Feature.CUSTOM_SETTING:
+        return "is a custom setting, whose name a pooled server cannot forget"
     if feature in (Feature.COMPUTED_SETTING, Feature.DO_SETTING):
         return "cannot be followed by pgshim, and would change the session of a server that others use"
     return "needs a session of its own, which a transaction pooler does not give"

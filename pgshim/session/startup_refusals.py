@@ -52,7 +52,7 @@ def refuse_without_effect(settings: tuple[tuple[bytes, bytes], ...], *, is_poole
         if is_pooled and key == b"idle_session_timeout" and _TIME.match(value):
             raise _refusal(key, "A pooler's servers serve other clients meanwhile: use pgshim's --idle-timeout.")
         if is_pooled and key == b"seed":
-            raise _refusal(key, "Call setseed() in the transaction that calls random().")
+            raise _refusal(key, "Draw the random numbers in the app.")
 
 
 def _refusal(name: bytes, hint: str) -> FeatureNotSupported:

@@ -218,6 +218,12 @@ def test_a_local_set_ahead_of_another_statement_stays_in_force_for_it(start: Sta
     has_in_force(script, WORK_MEM | {b"datestyle": b"ISO, MDY"})
 
 
+def test_behind_a_local_set_of_all_that_is_in_force_nothing_is_brought(start: Start) -> None:
+    script = start(startup=WORK_MEM)
+    script.frontend_sends(*said(b"set local work_mem = 5"), *said(b"show work_mem"), Sync())
+    script.upstream_receives(*own(b"set local work_mem = 5", b"show work_mem"), Sync()).forgets()
+
+
 def test_a_local_set_keeps_its_warning(script: SessionScript) -> None:
     script.frontend_sends(*said(b"set local work_mem = 5"), Sync()).upstream_receives(
         *own(b"set local work_mem = 5"), Sync()

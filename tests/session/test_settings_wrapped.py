@@ -67,7 +67,7 @@ def test_transaction_control_behind_it_in_the_batch_is_refused(start: Start) -> 
     script.upstream_sends(*INJECTED, ParseComplete(), *carried_out(b"BEGIN"), *SAID, done(b"CALL"), *SAID)
     script.frontend_receives(ParseComplete(), BindComplete(), done(b"CALL"), *SAID)
     script.upstream_sends(server_error(b"42601"), FAILED)
-    script.frontend_receives(error(b"0A000", b"transaction control in one batch with CALL or DO is not supported by pgshim"))
+    script.frontend_receives(error(b"0A000", b"transaction control and COPY in one batch with CALL or DO are not supported by pgshim"))
     script.upstream_receives(Query(b"ROLLBACK")).upstream_sends(done(b"ROLLBACK"), IDLE).frontend_receives(IDLE)
 
 

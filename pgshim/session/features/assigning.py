@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from pgshim.protocol import hot
 from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.client_settings import MAX_SIZE
 from pgshim.session.conversation import Conversation
-from pgshim.session.encodings import is_unsafe
+from pgshim.session.encodings import is_unsafe, mentions_unsafe
 from pgshim.session.injection import Value
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Effect, Kind, Owed, edit_own
+from pgshim.session.pieces import Statement as Piece
 from pgshim.session.quoting import quote_literal, set_local
 from pgshim.session.tokens import NAME_MAX
 
 _NOTICE = ord("N")
+
+#: The end of a SET to zero, or to the default.
+_ZERO = re.compile(rb"(?:\b0+'?|'0+\s*[a-z]+'|default|reset[^=]*)\Z", re.IGNORECASE)
 
 #: What else ParameterStatus says because of a setting.
 _REPORTED_WITH = {b"role": (b"is_superuser",), b"session_authorization": (b"is_superuser",)}
@@ -107,9 +112,13 @@ def quoted_name(name: bytes) -> bytes:
     return b".".join(b'"%b"' % part.replace(b'"', b'""') for part in name.split(b"."))
 
 
-def error_of(s: Conversation, names: tuple[bytes, ...], sql: bytes) -> bytes | None:
-    """The ErrorResponse of a change of settings that a client cannot have: too many bytes, an unsafe encoding."""
-    if s.settings.size + len(sql) > MAX_SIZE:
+def error_of(s: Conversation, piece: Piece, names: tuple[bytes, ...], sql: bytes, values: bytes = b"") -> bytes | None:
+    """The ErrorResponse of a change of settings that a client cannot have: too many bytes, an unsafe encoding.
+
+    sql -- the statement's text
+    values -- its Bind
+    """
+    if s.settings.size + len(sql) + len(values) > MAX_SIZE:
         return hot.error_response(
             "ERROR",
             b"53400",
@@ -119,9 +128,17 @@ def error_of(s: Conversation, names: tuple[bytes, ...], sql: bytes) -> bytes | N
     if any(len(part) > NAME_MAX for name in names for part in name.split(b".")):
         text = f"names of settings with more than {NAME_MAX} bytes are not supported"
         return hot.error_response("ERROR", b"0A000", text, "SET cuts such a name short, so choose a shorter one.")
-    if b"client_encoding" not in names:
+    if b"idle_session_timeout" in names and _ZERO.search(sql.rstrip()) is None:
+        return hot.error_response(
+            "ERROR",
+            b"0A000",
+            "idle_session_timeout has no effect through a transaction pooler",
+            "Start pgshim with --idle-timeout.",
+        )
+    if b"client_encoding" not in names and b"client_encoding" not in values.lower():
         return None
-    if not is_unsafe(sql):
+    is_refused = is_unsafe(sql) if piece.assignment is not None else mentions_unsafe(sql + values)
+    if not is_refused:
         return None
     return hot.error_response(
         "ERROR",

@@ -10,7 +10,7 @@ from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning, refusals, set_config, settings
 from pgshim.session.features.scripts import FAILURE, FORWARDED, OWN, Script, Step
-from pgshim.session.hazards import Feature, Hazard
+from pgshim.session.hazards import Hazard
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
 from pgshim.session.quoting import set_local
@@ -22,8 +22,11 @@ _ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
 _SAVEPOINTS = frozenset({Sql.SAVEPOINT, Sql.RELEASE, Sql.ROLLBACK_TO})
 _CONTROL = _ENDS | _SAVEPOINTS | {Sql.BEGIN}
 
-_SETTING_AND_COMMIT = Hazard(
-    Feature.COMPUTED_SETTING, "What follows the end of a transaction that has changed settings, in one Query,"
+_BEHIND_COMMIT = hot.error_response(
+    "ERROR",
+    b"0A000",
+    "what follows the end of a transaction that has changed settings, in one Query, is not supported by pgshim",
+    "Send what follows in a Query of its own.",
 )
 
 
@@ -64,14 +67,15 @@ class Composer:
 
     def _bring_into_force(self, piece: Piece) -> None:
         """Ahead of a statement: what is to be in force for it."""
-        if self._is_in_force or (self._is_single and settings.goes_bare(self._found)):
+        if self._is_in_force or (self._is_single and settings.goes_bare(self._s, self._found)):
             return
         self._is_in_force = True
         if not self._has_something:
             return
         if self._is_single:
-            injection = self._s.settings.injection
-            for sql in (*injection.early, injection.select):
+            leave_out = settings.left_out(self._found)
+            injection = Injection(self._values, leave_out) if leave_out else self._s.settings.injection
+            for sql in injection.outside:
                 self.script.put(sql)
         else:
             # No SELECT: it would take a snapshot, and the client's own text may begin with SET TRANSACTION.
@@ -92,7 +96,7 @@ class Composer:
         for sql in injection.statements:
             self.script.put(sql)
         if self._committed is None or self._pending is None:
-            self._fail(_SETTING_AND_COMMIT)
+            self.script.put(FAILURE, Step(is_own=True, error=_BEHIND_COMMIT))
         for sql in (*(self._committed or ()), *(self._pending or ())):
             self.script.put(sql)
 
@@ -106,9 +110,6 @@ class Composer:
             self._values = self._begin
         self._pending = []
         self._has_failed = False
-
-    def _fail(self, hazard: Hazard) -> None:
-        self.script.put(FAILURE, Step(is_own=True, error=self._s.policy.error(hazard)))
 
     def _control(self, piece: Piece) -> None:
         s = self._s
@@ -141,13 +142,12 @@ class Composer:
         for hazard in piece.hazards:
             if refusals.concerns(s, hazard, is_outside=self._is_outside) and self._refuses(piece, hazard):
                 return
-        if any(set_config.is_computed(call) for call in piece.set_configs) and self._refuses(
-            piece, refusals.COMPUTED
-        ):
-            return
+        for hazard in refusals.of_settings(s, piece):
+            if self._refuses(piece, hazard):
+                return
         names = set_config.names_in(piece)
         text = self._sql[piece.start : piece.end]
-        error = assigning.error_of(s, names, text) if names or piece.set_configs else None
+        error = assigning.error_of(s, piece, names, text) if names or piece.set_configs else None
         if error is not None:
             self.script.replace(FAILURE, piece.end, Step(hides_rows=True, error=error))
         elif piece.assignment is not None:
@@ -216,9 +216,9 @@ class Composer:
     def _set_config(self, piece: Piece) -> None:
         s, script = self._s, self.script
         calls = set_config.literal_calls(piece.set_configs)
-        s.settings.locals |= dict.fromkeys(set_config.names_in(piece))
         for call in calls:
             self._learn(call.name)
+        s.settings.locals |= dict.fromkeys(set_config.names_in(piece))
         text = localize(self._sql[: piece.end], piece.set_configs)[piece.start :]
         script.replace(text, piece.end, FORWARDED)
         for call in calls:

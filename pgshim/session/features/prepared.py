@@ -41,7 +41,7 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     text = s.texts.get(sql, tail, standard_strings=s.standard_strings)
     if must_wait(s, text.verdict) or not _is_prepared_for(s, text.verdict):
         return False
-    if text.verdict.has_hazards and refusals.refuses_parse(s, text.verdict):
+    if text.is_looked_after and refusals.refuses_parse(s, text.verdict):
         return True
     if name:
         found = s.statements.get(name, s.batch)
@@ -85,7 +85,7 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         return False
     is_small = end - start + missing <= BIND_HOLD and not missing
     if (s.settings.is_active or statement.text.is_looked_after) and settings_bind.refuses(
-        s, statement, end - start + missing, is_small=is_small
+        s, statement, buffer[offset:end], is_small=is_small
     ):
         s.passes_rest = False
         return True

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import settings
-from pgshim.session.features.set_config import is_computed
+from pgshim.session.features.set_config import names_in
 from pgshim.session.hazards import OIDS, Feature, Hazard
+from pgshim.session.injection import is_inconsequential
 from pgshim.session.outstanding import FAKE, Kind, Owed
+from pgshim.session.pieces import is_computed
 from pgshim.session.refusal import ALLOW, REFUSE
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
@@ -61,9 +65,19 @@ def refuses_parse(s: Conversation, found: Verdict) -> bool:
         for hazard in piece.hazards:
             if not hazard.needs_nextval and concerns(s, hazard, is_outside=is_outside) and refuses(s, hazard):
                 return True
-        if any(is_computed(call) for call in piece.set_configs) and refuses(s, COMPUTED):
+        if any(refuses(s, hazard) for hazard in of_settings(s, piece)):
             return True
     return False
+
+
+def of_settings(s: Conversation, piece: Piece) -> Iterator[Hazard]:
+    """What cannot be followed, or not be forgotten, of the settings that a statement changes."""
+    if any(is_computed(call) for call in piece.set_configs):
+        yield COMPUTED
+    if s.policy.is_strict:
+        for name in names_in(piece):
+            if b"." in name:
+                yield Hazard(Feature.CUSTOM_SETTING, name.decode("utf-8", "replace"))
 
 
 def refuses_execute(s: Conversation, found: Verdict) -> bool:
@@ -80,10 +94,11 @@ def without_settings(s: Conversation, piece: Piece) -> Hazard | None:
     current = s.settings.current
     if not current or not (piece.blockless or piece.ends_transaction) or s.settings.is_inconsequential:
         return None
-    names = ", ".join(name.decode("utf-8", "replace") for name in list(current)[:_MOST_NAMES])
+    names = [name.decode("utf-8", "replace") for name in current if not is_inconsequential(name)]
     title = piece.blockless or "DO with COMMIT or ROLLBACK in it"
     feature = Feature.NO_BLOCK if piece.blockless else Feature.DO_TRANSACTION
-    return Hazard(feature, f"{title} with {names}{', ...' * (len(current) > _MOST_NAMES)} SET in this session")
+    shown = ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)
+    return Hazard(feature, f"{title} with {shown} SET in this session")
 
 
 def refuses_alone(s: Conversation, found: Verdict) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
+from pgshim.session.hazards import Feature
+from pgshim.session.refusal import REFUSE
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
@@ -30,11 +32,15 @@ _ANSWERS = {
 }
 
 
+#: What is let go of by these, if it was let through.
+_RELEASED = {Sql.SELECT: Feature.ADVISORY_LOCK, Sql.UNLISTEN: Feature.LISTEN}
+
+
 def on_query(s: Conversation, found: Verdict) -> bool | None:
     """A Query of nothing but resets; None where it is to go up, False where it has to wait for what is in flight."""
     if s.outstanding.owes_ready():
         return False
-    if s.status != hot.IDLE or not s.is_at_rest_here:
+    if s.status != hot.IDLE or not s.is_at_rest_here or any(_is_let_through(s, piece) for piece in found.statements):
         return None
     for piece in found.statements:
         _reset(s, piece)
@@ -44,6 +50,12 @@ def on_query(s: Conversation, found: Verdict) -> bool | None:
     answers = b"".join(_ANSWERS[piece.kind] for piece in found.statements)
     s.answer_query(answers, Change(dict.fromkeys(names), s.batch))
     return True
+
+
+def _is_let_through(s: Conversation, piece: Piece) -> bool:
+    """Whether a client may hold on a server what it resets."""
+    feature = _RELEASED.get(piece.kind)
+    return feature is not None and s.policy.on(feature) != REFUSE
 
 
 def _reset(s: Conversation, piece: Piece) -> None:

@@ -6,15 +6,18 @@ from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import deallocation, refusals, settings
 from pgshim.session.features.composition import Composer
-from pgshim.session.hazards import Feature, Hazard
 from pgshim.session.outstanding import CHANGES_STATUS, QUERY, WATCH, Kind, Owed
 from pgshim.session.sql import Verdict
 from pgshim.session.statements import Change
 
-_READING = Hazard(
-    Feature.COMPUTED_SETTING, "A Query of several statements that controls transactions or copies data in, with "
-    "client_encoding or another setting in force that changes how its text is read,"
-)  # fmt: skip
+_READING = hot.error_response(
+    "ERROR",
+    b"0A000",
+    "a Query of several statements that controls transactions or copies data in is not supported by pgshim while "
+    "client_encoding or another setting is in force that changes how its text is read",
+    "Send the statements in Queries of their own.",
+)
+
 
 def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> bool:
     """Send it as it has to go up; True: dealt with, False: it has to wait."""
@@ -25,12 +28,12 @@ def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> boo
     replaced = deallocation.replaced(s, found)
     if replaced is None:
         return False
-    is_read_anew = settings.is_outside_block(s) and s.settings.is_reading_changed and not settings.goes_bare(found)
+    is_read_anew = settings.is_outside_block(s) and s.settings.is_reading_changed and not settings.goes_bare(s, found)
     if is_read_anew and not s.is_open:
         if found.has_control or found.may_copy_in:
-            if refusals.refuses_query(s, _READING):
-                return True
-        elif found.statements:
+            s.fail_query(_READING)
+            return True
+        if found.statements:
             settings.wrap(s)
     composer = Composer(s, found, sql, is_in_force=s.is_in_force or not settings.is_outside_block(s) or s.is_wrapped)
     script = composer.compose(replaced.pieces)

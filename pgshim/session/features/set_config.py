@@ -19,11 +19,6 @@ _TRUE = frozenset({b"t", b"tr", b"tru", b"true", b"y", b"ye", b"yes", b"on", b"1
 _FALSE = frozenset({b"f", b"fa", b"fal", b"fals", b"false", b"n", b"no", b"of", b"off", b"0"})
 
 
-def is_computed(call: SetConfig) -> bool:
-    """Whether pgshim cannot tell what it will set, or for how long."""
-    return call.is_local is None or (call.name is None and call.is_local is not True)
-
-
 def has_parameters(found: Verdict) -> bool:
     """Whether the Bind says what the calls do."""
     return any(

@@ -40,11 +40,16 @@ _BARE = frozenset(
     }
 )
 
+#: What runs in a block of pgshim's own.
+ATOMIC = frozenset({Sql.CALL, Sql.DO})
+
+_ROLES = frozenset({b"role", b"session_authorization"})
+
 _ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
 _CONTROL = _ENDS | {Sql.BEGIN, Sql.SAVEPOINT, Sql.RELEASE, Sql.ROLLBACK_TO}
 
 
-def goes_bare(found: Verdict) -> bool:
+def goes_bare(s: Conversation, found: Verdict) -> bool:
     """Whether a text goes up outside of a block without settings ahead of it."""
     if found.kind in _BARE:
         return True
@@ -52,8 +57,21 @@ def goes_bare(found: Verdict) -> bool:
         return False
     piece = found.statements[0]
     if found.kind in (Sql.SET, Sql.RESET):
-        return piece.assignment is None or piece.assignment.scope is Scope.LOCAL
+        assignment = piece.assignment
+        # RESET ALL has nothing to do with what is in force, which a server may no longer take.
+        return assignment is None or assignment.scope is Scope.LOCAL or not assignment.names
+    if found.kind in ATOMIC:
+        # A procedure may end its transaction, and what is in force with it.
+        return s.settings.is_inconsequential
     return bool(piece.blockless)
+
+
+def left_out(found: Verdict) -> frozenset[bytes]:
+    """Settings that a text changes whatever they were before: a server may no longer take them."""
+    assignment = found.statements[0].assignment if len(found.statements) == 1 else None
+    if assignment is None or assignment.scope is Scope.LOCAL:
+        return frozenset()
+    return frozenset(assignment.names) if assignment.is_default else _ROLES.intersection(assignment.names)
 
 
 def waits_for_replies(s: Conversation) -> bool:
@@ -72,8 +90,8 @@ def bring_into_force(s: Conversation, found: Verdict) -> bool:
         return False
     if not is_outside_block(s) or not s.settings.current:
         s.is_in_force = True
-    elif not goes_bare(found):
-        inject(s)
+    elif not goes_bare(s, found):
+        inject(s, left_out(found))
     return True
 
 
@@ -82,14 +100,14 @@ def is_outside_block(s: Conversation) -> bool:
     return s.has_ended_amid or s.status == hot.IDLE
 
 
-def inject(s: Conversation) -> None:
+def inject(s: Conversation, leave_out: frozenset[bytes]) -> None:
     """Bring the settings into force outside of a block."""
     injection = s.settings.injection
-    if s.local_now:
-        injection = Injection(s.settings.current, frozenset(s.local_now))
-    for sql in injection.early:
+    leave_out |= frozenset(s.local_now)
+    if leave_out:
+        injection = Injection(s.settings.current, leave_out)
+    for sql in injection.outside:
         s.carry_out(sql)
-    s.carry_out(injection.select)
     s.is_in_force = True
 
 
@@ -110,8 +128,9 @@ def before_execute(s: Conversation, found: Verdict) -> bool | None:
     """Before an Execute that has to do with settings: False when it has to wait, True when it is dealt with."""
     if not bring_into_force(s, found):
         return False
-    if s.is_wrapped and (found.kind in _CONTROL or found.may_copy_in):
-        return s.refuse(b"0A000", "CALL and DO in one batch with COPY or COMMIT are not supported by pgshim")
+    if s.is_wrapped and (found.kind in _BARE or found.may_copy_in):
+        text = "transaction control and COPY in one batch with CALL or DO are not supported by pgshim"
+        return s.refuse(b"0A000", text, "Send them in batches of their own.")
     if found.kind in _CONTROL and found.statements[0].chains and s.outstanding.changes_settings():
         return False
     return None

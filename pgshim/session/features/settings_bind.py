@@ -10,16 +10,13 @@ from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning, refusals, set_config, settings
 from pgshim.session.hazards import Feature, Hazard
 from pgshim.session.outstanding import BIND
-from pgshim.session.sql import Kind as Sql
 from pgshim.session.statements import NAME_SIZE, Statement
 
-_ATOMIC = frozenset({Sql.CALL, Sql.DO})
 
-
-def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool) -> bool:
+def refuses(s: Conversation, statement: Statement, rest: bytes, *, is_small: bool) -> bool:
     """Refuse what cannot be done with the settings that are in force, or do what has to go ahead of the Bind.
 
-    size -- bytes of the Bind
+    rest -- the Bind behind its names
     """
     found = statement.text.verdict
     if not found.statements:
@@ -29,8 +26,8 @@ def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool)
     if hazard is not None and refusals.refuses(s, hazard):
         return True
     if not found.touches_settings:
-        needs_block = found.kind in _ATOMIC and not hazard and bool(s.settings.current) and not s.is_wrapped
-        if needs_block and settings.is_outside_block(s):
+        needs_block = found.kind in settings.ATOMIC and not hazard and not s.settings.is_inconsequential
+        if needs_block and not s.is_wrapped and settings.is_outside_block(s):
             if s.outstanding.may_copy():
                 return s.refuse(b"0A000", "CALL and DO in one batch with COPY are not supported by pgshim")
             settings.wrap(s)
@@ -38,7 +35,7 @@ def refuses(s: Conversation, statement: Statement, size: int, *, is_small: bool)
     if not is_small:
         return refusals.refuses(s, Hazard(Feature.COMPUTED_SETTING, "A Bind of this size for set_config()"))
     names = set_config.names_in(piece)
-    error = assigning.error_of(s, names, statement.text.upstream_sql + b" " * size)
+    error = assigning.error_of(s, piece, names, statement.text.upstream_sql, rest)
     if error is not None:
         s.raise_error(error)
         return True
