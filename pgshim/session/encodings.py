@@ -71,11 +71,6 @@ def official_name(name: bytes) -> bytes:
     return _OFFICIAL.get(_squeezed(name), name)
 
 
-def is_unsafe(text: bytes) -> bool:
-    """Whether a text ends with the name of an encoding in which SQL cannot be read safely, however it is spelt."""
-    return _squeezed(text).endswith(UNSAFE_ENCODINGS)
-
-
 def to_utf8(text: bytes, encoding: bytes) -> bytes:
     """A text in a client encoding in UTF-8; as it is if Python does not know the encoding."""
     codec = _CODECS.get(encoding.upper())

@@ -111,4 +111,3 @@ def test_a_position_is_changed_and_nothing_else(message: ErrorResponse | NoticeR
 def test_what_only_looks_like_a_position_stays() -> None:
     message = ErrorResponse(((b"M", b"P12"), (b"P", b"here"), (b"p", b"4"))).encode()
     assert hot.without_position(message) == message
-

@@ -83,9 +83,9 @@ def test_what_is_reset_is_reported(script: SessionScript) -> None:
 
 @pytest.mark.parametrize(("sql", "role"), [(b"reset all", b"carl"), (b"discard all", b"bob")])
 def test_the_role_is_reset_by_discard_all_alone(start: Start, sql: bytes, role: bytes) -> None:
-    script = sets_again(start(startup={b"role": b"bob"}), b"role", b"carl")
+    script = sets_again(start(startup=WORK_MEM | {b"role": b"bob"}), b"role", b"carl")
     script.frontend_sends(Query(sql)).forgets()
-    has_in_force(script, {b"role": role})
+    has_in_force(script, WORK_MEM | {b"role": role})
 
 
 @pytest.mark.parametrize("sql", [b"reset all", b"discard plans", b"close all"])

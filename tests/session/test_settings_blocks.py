@@ -54,7 +54,9 @@ def test_the_begin_comes_first_and_the_settings_behind_it(start: Start) -> None:
 
 def test_the_same_of_a_query(start: Start) -> None:
     script = start(startup=WORK_MEM)
-    script.frontend_sends(Query(b"start transaction ")).upstream_receives(Query(b"start transaction;" + SET_AGAIN + b" "))
+    script.frontend_sends(Query(b"start transaction ")).upstream_receives(
+        Query(b"start transaction;" + SET_AGAIN + b" ")
+    )
     script.upstream_sends(done(b"START TRANSACTION"), done(b"SET"), IN_BLOCK)
     script.frontend_receives(done(b"START TRANSACTION"), IN_BLOCK)
     script.queries(b"select 1", columns(TEXT), done(), IN_BLOCK)
@@ -290,4 +292,3 @@ def test_a_chain_in_one_text_with_a_set_says_the_set_again(script: SessionScript
     script.upstream_receives(Query(again + b';SHOW "work_mem"; commit and chain;' + again + b"; select 1"))
     script.upstream_sends(done(b"SET"), *told(b"5kB"), done(b"COMMIT"), done(b"SET"), done(), IN_BLOCK)
     script.frontend_receives(done(b"SET"), done(b"COMMIT"), done(), IN_BLOCK)
-

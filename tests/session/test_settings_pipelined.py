@@ -48,9 +48,7 @@ def test_so_does_a_query_behind_one(script: SessionScript) -> None:
 
 def test_one_that_waits_for_a_set_that_fails_has_what_was_in_force_before(start: Start) -> None:
     script = start(startup=WORK_MEM)
-    script.frontend_sends(*A_SET, Sync(), Query(b"select 1")).upstream_receives(
-        *own(select(WORK_MEM)), *SET_UP, Sync()
-    )
+    script.frontend_sends(*A_SET, Sync(), Query(b"select 1")).upstream_receives(*own(select(WORK_MEM)), *SET_UP, Sync())
     script.upstream_sends(*INJECTED, *SAID, server_error(b"22023"), IDLE)
     script.frontend_receives(*SAID, server_error(b"22023"), IDLE)
     script.upstream_receives(Query(select(WORK_MEM) + b";select 1"))
@@ -148,9 +146,7 @@ def test_a_savepoint_behind_an_unanswered_set_waits_for_it(script: SessionScript
 
 def test_within_a_batch_a_savepoint_waits_for_nothing(script: SessionScript) -> None:
     script.begins().frontend_sends(*A_SET, *said(b"savepoint a"), *said(b"set work_mem = 6"), Sync())
-    script.upstream_receives(
-        *SET_UP, *own(b"savepoint a", b"SET LOCAL work_mem = 6", show(b"work_mem")), Sync()
-    )
+    script.upstream_receives(*SET_UP, *own(b"savepoint a", b"SET LOCAL work_mem = 6", show(b"work_mem")), Sync())
     script.upstream_sends(*SET_DONE, *SAID, done(b"SAVEPOINT"), *SAID, done(b"SET"), *shown(b"6kB"), IN_BLOCK)
     script.forgets()
     script.frontend_sends(*said(b"rollback to a"), *said(b"commit"), Sync())

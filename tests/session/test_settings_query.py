@@ -235,8 +235,8 @@ def test_amid_a_batch_it_is_in_force_already(start: Start) -> None:
 def test_reset_leaves_a_setting_to_the_server(script: SessionScript) -> None:
     sets(script, b"work_mem", b"8MB")
     script.frontend_sends(Query(b"reset work_mem"))
-    script.upstream_receives(Query(AHEAD + b"SET LOCAL work_mem TO DEFAULT"))
-    script.upstream_sends(*SELECTED, done(b"SET"), IDLE).frontend_receives(done(b"RESET"), IDLE)
+    script.upstream_receives(Query(b"SET LOCAL work_mem TO DEFAULT"))
+    script.upstream_sends(done(b"SET"), IDLE).frontend_receives(done(b"RESET"), IDLE)
     has_in_force(script, {})
 
 
@@ -244,25 +244,22 @@ def test_reset_leaves_a_setting_to_the_server(script: SessionScript) -> None:
 def test_what_means_the_default_goes_back_to_what_the_client_gave_at_connect(
     start: Start, sql: bytes, tag: bytes
 ) -> None:
-    script = start(startup=WORK_MEM)
+    others = {b"app.x": b"1"}
+    script = start(startup=WORK_MEM | others)
     script.frontend_sends(Query(b"set work_mem = 5")).forgets()
     script.upstream_sends(*SELECTED, done(b"SET"), *told(b"5kB"), IDLE).forgets()
     script.frontend_sends(Query(sql))
     script.upstream_receives(
-        Query(
-            b"%b;SET LOCAL work_mem TO DEFAULT;%b" % (select({b"work_mem": b"5kB"}), local(b"work_mem", b"8MB"))
-        )
+        Query(b"%b;SET LOCAL work_mem TO DEFAULT;%b" % (select(others), local(b"work_mem", b"8MB")))
     )
     script.upstream_sends(*SELECTED, done(b"SET"), done(b"SET"), IDLE).frontend_receives(done(tag), IDLE)
-    has_in_force(script, WORK_MEM)
+    has_in_force(script, others | WORK_MEM)
 
 
 def test_a_local_one_too(start: Start) -> None:
     script = start(startup=WORK_MEM)
     script.frontend_sends(Query(b"set local work_mem to default; select 1"))
-    script.upstream_receives(
-        Query(SAID_AGAIN + b"set local work_mem to default;SET LOCAL work_mem TO '8MB'; select 1")
-    )
+    script.upstream_receives(Query(SAID_AGAIN + b"set local work_mem to default;SET LOCAL work_mem TO '8MB'; select 1"))
     script.upstream_sends(done(b"SET"), done(b"SET"), done(b"SET")).frontend_receives(done(b"SET"))
     script.upstream_answers(*A_ROW, IDLE)
 

@@ -9,7 +9,7 @@ from pgshim.protocol import hot
 from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.client_settings import MAX_SIZE
 from pgshim.session.conversation import Conversation
-from pgshim.session.encodings import is_unsafe, mentions_unsafe
+from pgshim.session.encodings import mentions_unsafe
 from pgshim.session.injection import Value
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Effect, Kind, Owed, edit_own
 from pgshim.session.pieces import Statement as Piece
@@ -118,7 +118,8 @@ def error_of(s: Conversation, piece: Piece, names: tuple[bytes, ...], sql: bytes
     sql -- the statement's text
     values -- its Bind
     """
-    if s.settings.size + len(sql) + len(values) > MAX_SIZE:
+    is_default = piece.assignment is not None and piece.assignment.is_default
+    if s.settings.size + len(sql) + len(values) > MAX_SIZE and not is_default:
         return hot.error_response(
             "ERROR",
             b"53400",
@@ -137,8 +138,7 @@ def error_of(s: Conversation, piece: Piece, names: tuple[bytes, ...], sql: bytes
         )
     if b"client_encoding" not in names and b"client_encoding" not in values.lower():
         return None
-    is_refused = is_unsafe(sql) if piece.assignment is not None else mentions_unsafe(sql + values)
-    if not is_refused:
+    if not mentions_unsafe(sql + values):
         return None
     return hot.error_response(
         "ERROR",

@@ -29,7 +29,7 @@ _ERROR = ord("E")
 
 #: A keyword cannot be written in another way: a text without any of these needs no closer look. Most texts of Queries
 #: are seen once, and a verdict costs 20 us and more.
-_WORDS_OF_INTEREST = re.compile(rb"copy|deallocate|discard|prepare|close|unlisten", re.IGNORECASE)
+_WORDS_OF_INTEREST = re.compile(rb"copy|deallocate|discard|prepare|close|unlisten|unlock_all", re.IGNORECASE)
 
 #: What may call nextval(), seen from afar.
 _MAY_DRAW = re.compile(rb"insert|update|merge|nextval|copy|call|do|\(", re.IGNORECASE)

@@ -82,6 +82,8 @@ def of_settings(s: Conversation, piece: Piece) -> Iterator[Hazard]:
 
 def refuses_execute(s: Conversation, found: Verdict) -> bool:
     """Refuse an Execute for what was not executed in its transaction before."""
+    if s.status == hot.IN_FAILED_BLOCK and not s.has_ended_amid:
+        return False  # The server refuses it.
     return any(
         hazard.needs_nextval and not s.has_drawn and refuses(s, hazard)
         for piece in found.statements
@@ -105,7 +107,8 @@ def refuses_alone(s: Conversation, found: Verdict) -> bool:
     """Refuse a Query that is nothing else, with nothing in flight that would have to fail with it."""
     if len(found.statements) != 1 or s.status != hot.IDLE or not s.is_at_rest_here:
         return False
-    for hazard in found.statements[0].hazards:
+    piece = found.statements[0]
+    for hazard in (*piece.hazards, *of_settings(s, piece)):
         if concerns(s, hazard, is_outside=True) and s.policy.on(hazard.feature) == REFUSE:
             s.fail_query(s.policy.error(hazard))
             return True

@@ -23,7 +23,7 @@ def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> boo
     """Send it as it has to go up; True: dealt with, False: it has to wait."""
     if refusals.is_moot(s) and len(found.statements) == 1 and not found.has_control:
         return _send_as_it_is(s, found, message)
-    if found.has_hazards and refusals.refuses_alone(s, found):
+    if (found.has_hazards or found.touches_settings) and refusals.refuses_alone(s, found):
         return True
     replaced = deallocation.replaced(s, found)
     if replaced is None:

@@ -78,8 +78,8 @@ def waits_for_replies(s: Conversation) -> bool:
     """Whether what a new transaction is to have in force hangs on replies that are owed."""
     if not s.settings.is_unsettled:
         return False
-    queue = s.outstanding
-    return queue.changes_settings() or (not s.is_open and queue.changes_status())
+    # Of the batches before, it is only known at their ReadyForQuery.
+    return not s.is_open or s.outstanding.changes_settings()
 
 
 def bring_into_force(s: Conversation, found: Verdict) -> bool:
