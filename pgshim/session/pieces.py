@@ -56,6 +56,8 @@ CONTROL = frozenset(
         Kind.PREPARE_TRANSACTION,
     }
 )
+#: What may call nextval().
+DRAWING = frozenset({Kind.DML, Kind.COPY, Kind.COPY_FROM_STDIN, Kind.CALL, Kind.DO, Kind.SELECT, Kind.UTILITY})
 _SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
 _LOCAL_RESETS = frozenset(
     {

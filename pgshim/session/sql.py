@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pgshim.session.builtins import has_no_effect
 from pgshim.session.kinds import Kind as Kind
 from pgshim.session.kinds import kind_of_first_word, split
-from pgshim.session.pieces import CONTROL, is_notable, read_statement
+from pgshim.session.pieces import CONTROL, DRAWING, is_notable, read_statement
 from pgshim.session.pieces import Statement as Statement
 from pgshim.session.pieces import localize as localize
 from pgshim.session.tokens import lexemes, outline, without_strings
@@ -45,6 +45,8 @@ class Verdict:
     has_control: bool
     # All of it is nothing but resets.
     is_local_reset: bool
+    # One statement that may call nextval().
+    may_draw: bool
 
 
 _QUERIES = frozenset({Kind.SELECT, Kind.DML})
@@ -117,6 +119,7 @@ def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
         has_hazards=any(part.hazards for part in statements),
         has_control=not kinds.isdisjoint(CONTROL),
         is_local_reset=_are_local_resets(statements),
+        may_draw=only in DRAWING and not is_pure,
     )
 
 

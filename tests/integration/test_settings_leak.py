@@ -141,10 +141,11 @@ WAYS: dict[str, Way] = {
 }
 
 # Of a setting's source, what PgBouncer keeps in step by SETs of its own tells nothing.
+# Nor does that of the running transaction's modes, which every transaction sets anew.
 LOOK = """
-SELECT name, setting, CASE WHEN name IN ('client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings',
-    'application_name', 'IntervalStyle', 'search_path', 'default_transaction_read_only', 'in_hot_standby') THEN ''
-    ELSE source END FROM pg_settings
+SELECT name, setting,
+CASE WHEN name IN ('client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings', 'application_name')
+OR name LIKE 'transaction%' THEN '' ELSE source END FROM pg_settings
 UNION ALL SELECT 'current_user', current_user, session_user
 UNION ALL SELECT 'cursors', (SELECT count(*)::text FROM pg_cursors), ''
 UNION ALL SELECT 'statements', (SELECT count(*)::text FROM pg_prepared_statements), ''

@@ -66,4 +66,5 @@ def test_what_is_let_through_gets_a_warning_that_says_so() -> None:
     assert (data[:1], notice.encode()) == (b"N", data)
     fields = dict(notice.fields)
     assert (fields[b"S"], fields[b"V"], fields[b"C"]) == (b"WARNING", b"WARNING", b"01000")
-    assert fields[b"M"].startswith(b"LISTEN needs a session") and fields[b"M"].endswith(b"it was let through")
+    assert fields[b"M"].startswith(b"LISTEN needs a session")
+    assert fields[b"M"].endswith(b"it was let through")

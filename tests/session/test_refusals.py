@@ -13,12 +13,11 @@ from pgshim.protocol import Message
 from pgshim.protocol.backend import BindComplete, ErrorResponse, NoticeResponse, ParseComplete
 from pgshim.protocol.frontend import Query, Sync
 from pgshim.session.refusal import Policy
-from tests.session.in_force import SAID, TEXT, said
+from tests.session.in_force import TEXT, said
 from tests.session.messages import (
     A_PARSE_THAT_FAILS,
     FAILED,
     IDLE,
-    IN_BLOCK,
     Pattern,
     bind,
     columns,
@@ -97,7 +96,6 @@ A_FAILING_QUERY = Pattern(
 )
 DIVISION = server_error(b"22012", b"division by zero", P=b"9")
 ABORTED = server_error(b"25P02")
-INSERT = b"insert into t values (1)"
 A_ROW: tuple[Message, ...] = (columns(TEXT), row(b"1"), done())
 
 each_use = pytest.mark.parametrize("use", USES, ids=lambda use: use.sql.decode())
@@ -150,6 +148,11 @@ def goes_on(script: SessionScript) -> None:
     script.queries(b"select 1", *A_ROW, IDLE)
 
 
+def is_refused(script: SessionScript, use: Use) -> None:
+    """In autocommit, as a Query with nothing in flight."""
+    script.frontend_sends(Query(use.sql)).frontend_receives(refusal(use), IDLE)
+
+
 def is_in_failed_block(script: SessionScript) -> None:
     """Nothing is done before the ROLLBACK, and all is well after it."""
     script.queries(b"select 1", ABORTED, FAILED)
@@ -163,8 +166,8 @@ def is_in_failed_block(script: SessionScript) -> None:
 
 
 @each_use
-def test_a_query_is_refused_and_nothing_goes_up(script: SessionScript, use: Use) -> None:
-    script.frontend_sends(Query(use.sql)).frontend_receives(refusal(use), IDLE)
+def test_a_query_is_refused_and_nothing_of_it_goes_up(script: SessionScript, use: Use) -> None:
+    is_refused(script, use)
     goes_on(script)
 
 
@@ -178,8 +181,7 @@ def test_an_extended_query_is_refused(script: SessionScript, use: Use) -> None:
 
 @each_use
 def test_in_a_block_a_query_fails_it(script: SessionScript, use: Use) -> None:
-    script.begins().queries(INSERT, done(b"INSERT 0 1"), IN_BLOCK) if not use.at_execute else script.begins()
-    script.frontend_sends(Query(use.sql)).upstream_receives(A_FAILING_QUERY)
+    script.begins().frontend_sends(Query(use.sql)).upstream_receives(A_FAILING_QUERY)
     script.upstream_sends(DIVISION, FAILED).frontend_receives(refusal(use), FAILED)
     is_in_failed_block(script)
 
@@ -211,24 +213,19 @@ def test_in_a_failed_block_it_is_the_server_that_refuses(script: SessionScript, 
 
 
 @each_use
-def test_a_prepared_statement_is_refused_by_its_parse_or_each_of_its_executes(script: SessionScript, use: Use) -> None:
-    if not use.at_execute:
+def test_a_statement_is_refused_when_it_is_prepared_or_each_time_it_is_executed(
+    script: SessionScript, use: Use
+) -> None:
+    if use.at_execute:
+        script.prepares(b"s", use.sql)
+        for _ in range(2):
+            script.frontend_sends(bind(b"s"), execute(), Sync()).upstream_receives(*refused(use), Sync())
+            script.upstream_sends(*answered(use), server_error(b"42601"), IDLE)
+            script.frontend_receives(BindComplete(), refusal(use), IDLE)
+    else:
         script.frontend_sends(parse(b"s", use.sql), Sync()).upstream_receives(A_PARSE_THAT_FAILS, Sync())
         script.upstream_sends(server_error(b"42601"), IDLE).frontend_receives(refusal(use), IDLE)
         script.does_not_know(b"s")
-        return
-    script.describes(b"s", use.sql, result=columns(TEXT))
-    for _ in range(2):
-        script.frontend_sends(bind(b"s"), execute(), Sync())
-        went_up = script.gone_up()
-        assert bind(b"") in went_up
-        assert went_up[-1] == Sync()
-        assert execute() not in went_up
-        script.forgets()
-        told = ParseComplete(), BindComplete()
-        script.upstream_sends(*(told if parse(b"", use.sql) in went_up else told[1:]))
-        script.forgets()
-        script.upstream_sends(server_error(b"42601"), IDLE).frontend_receives(refusal(use), IDLE)
     goes_on(script)
 
 
@@ -250,8 +247,8 @@ def test_a_prepared_statement_is_refused_by_its_parse_or_each_of_its_executes(sc
 def test_the_hint_names_the_ways_to_a_session_that_there_are(
     start: Start, use: Use, policy: Policy, way: bytes
 ) -> None:
-    found: list[bytes] = []
-    hint = Pattern("hint", lambda message: not found.append(getattr(message, "hint", b"")))  # type: ignore[func-returns-value]
-    start(policy=policy).frontend_sends(Query(use.sql)).frontend_receives(hint, IDLE)
-    assert way in found[0]
-    assert SAID
+    script = start(policy=policy)
+    script.frontend_sends(*said(use.sql), Sync()).upstream_receives(*refused(use), Sync())
+    script.upstream_sends(*answered(use), server_error(b"42601"), IDLE)
+    named = Pattern(f"HINT {way!r}", lambda message: way in (getattr(message, "hint", None) or b""))
+    script.frontend_receives(*answered(use), named, IDLE)

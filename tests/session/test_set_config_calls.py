@@ -267,7 +267,9 @@ def test_each_portal_keeps_what_it_was_bound_to(script: SessionScript) -> None:
 
 def test_a_computed_name_is_refused(script: SessionScript) -> None:
     refusal = error(b"0A000", hint=b"--allow computed-settings")
-    script.frontend_sends(Query(COMPUTED)).upstream_receives(Query(b"SELECT 1/0".ljust(len(COMPUTED))))
+    script.frontend_sends(Query(COMPUTED)).frontend_receives(refusal, IDLE)
+    script.frontend_sends(Query(COMPUTED + b"; select 1"))
+    script.upstream_receives(Query(b"SELECT 1/0".ljust(len(COMPUTED)) + b"; select 1"))
     script.upstream_sends(server_error(b"22012"), IDLE).frontend_receives(refusal, IDLE)
     script.frontend_sends(*said(COMPUTED), Sync()).gone_up()
     script.upstream_sends(server_error(b"42601"), IDLE).frontend_receives(refusal, IDLE)
@@ -294,3 +296,24 @@ def test_in_one_text_with_the_end_of_its_transaction_it_is_refused(script: Sessi
     script.frontend_receives(
         *(columns(TEXT), row(b"8MB"), done(), done(b"COMMIT")), error(b"0A000", hint=b"a Query of its own"), IDLE
     )
+
+
+def test_behind_one_the_end_of_the_transaction_is_no_place_for_a_set_either(script: SessionScript) -> None:
+    script.frontend_sends(Query(GLOBAL + b"; set datestyle = german; commit; select 2"))
+    a_set = b'SET LOCAL datestyle = german;SHOW "datestyle"'
+    script.upstream_receives(
+        Query(b"; ".join((LOCAL + b";" + current(b"work_mem"), a_set, b"commit; SELECT 1/0;select 2")))
+    )
+    script.forgets()
+
+
+@pytest.mark.parametrize("step", [50_000, 1_000_000])
+def test_a_value_beyond_all_limits_is_not_kept_in_part(script: SessionScript, step: int) -> None:
+    script.frontend_sends(Query(b"select set_config('app.x', repeat('x', 400000), false)")).forgets()
+    script.upstream_sends(columns(TEXT), row(b""), done()).forgets()
+    answer = columns(TEXT).encode() + row(b"x" * 400_000).encode() + done().encode() + IDLE.encode()
+    for start in range(0, len(answer), step):
+        script.upstream_sends(answer[start : start + step])
+    script.forgets().frontend_sends(Query(b"select 1"))
+    went_up = b"".join(message if isinstance(message, bytes) else message.encode() for message in script.gone_up())
+    assert went_up.count(b"x" * 1000) in (0, 400)

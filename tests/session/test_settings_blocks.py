@@ -1,4 +1,4 @@
-"""Settings in transaction blocks: what a BEGIN brings with it, and what ROLLBACK, savepoints and COMMIT make of a SET."""
+"""Settings in transaction blocks: what a BEGIN brings, and what ROLLBACK, savepoints and COMMIT make of a SET."""
 
 from __future__ import annotations
 

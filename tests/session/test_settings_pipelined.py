@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pgshim.protocol.backend import FunctionCallResponse, ParseComplete
-from pgshim.protocol.frontend import Flush, FunctionCall, Query, Sync
+from pgshim.protocol.backend import BindComplete, FunctionCallResponse, ParseComplete
+from pgshim.protocol.frontend import Flush, FunctionCall, Parse, Query, Sync
 from tests.session.in_force import (
     INJECTED,
     SAID,
@@ -20,7 +20,18 @@ from tests.session.in_force import (
     shown,
     told,
 )
-from tests.session.messages import FAILED, IDLE, IN_BLOCK, done, execute, parse, server_error
+from tests.session.messages import (
+    FAILED,
+    IDLE,
+    IN_BLOCK,
+    bind,
+    close_portal,
+    describe,
+    done,
+    execute,
+    parse,
+    server_error,
+)
 from tests.session.script import SessionScript, Start
 
 FIVE = {b"work_mem": b"5kB"}
@@ -182,3 +193,28 @@ def test_a_set_executed_from_a_portal_of_an_earlier_batch(script: SessionScript)
     script.upstream_sends(done(b"SET"), *shown(b"5kB"), IN_BLOCK).frontend_receives(done(b"SET"), IN_BLOCK)
     script.queries(b"commit", done(b"COMMIT"), IDLE)
     has_in_force(script, FIVE)
+
+
+def test_a_description_behind_an_unanswered_set_waits(script: SessionScript) -> None:
+    script.prepares(b"s", b"call p()").frontend_sends(*A_SET, Sync(), describe(b"s"), Sync())
+    script.upstream_receives(*SET_UP, Sync()).upstream_sends(*SET_DONE, IDLE).forgets()
+
+
+def test_the_execute_of_an_earlier_portal_behind_an_unanswered_set_waits(script: SessionScript) -> None:
+    script.prepares(b"s", b"select 1").begins().frontend_sends(bind(b"s", portal=b"p"), Sync()).forgets()
+    script.upstream_sends(ParseComplete(), BindComplete(), IN_BLOCK).frontend_receives(BindComplete(), IN_BLOCK)
+    script.frontend_sends(*A_SET, Sync(), execute(b"p"), Sync()).upstream_receives(*SET_UP, Sync())
+    script.upstream_sends(*SET_DONE, IN_BLOCK).frontend_receives(*SAID, done(b"SET"), IN_BLOCK)
+    script.upstream_receives(execute(b"p"), Sync()).upstream_answers(done(), IN_BLOCK)
+
+
+def test_what_follows_a_close_of_a_portal_waits_as_without_it(start: Start) -> None:
+    script = start(startup=WORK_MEM)
+    script.frontend_sends(*said(b"begin"), Sync(), close_portal(b"p"), *said(b"select 1"), Sync())
+    went_up = script.gone_up()
+    assert bind(b"") in went_up
+    script.upstream_sends(*SAID, done(b"BEGIN"), *carried_out(b"SET"), IN_BLOCK)
+    script.frontend_receives(*SAID, done(b"BEGIN"), IN_BLOCK)
+    went_up += script.gone_up()
+    assert [message.query for message in went_up if isinstance(message, Parse)] == [b"begin", AGAIN, b"select 1"]
+    script.forgets()

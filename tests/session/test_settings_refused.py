@@ -101,6 +101,26 @@ def test_a_reset_is_never_too_much(start: Start) -> None:
     script.frontend_receives(*SAID, done(b"RESET"), IDLE)
 
 
+def test_a_name_that_set_would_cut_short_is_refused(script: SessionScript) -> None:
+    sql = b"set app.%b = 1" % (b"x" * 64)
+    script.frontend_sends(Query(sql))
+    query_fails(script, error(b"0A000", hint=b"shorter"))
+    script.frontend_sends(Query(sql.replace(b"xx", b"x", 1))).gone_up()
+    script.forgets()
+
+
+@pytest.mark.parametrize("value", [b"5", b"'1min'"])
+def test_a_timeout_of_idle_sessions_cannot_work_and_is_refused(script: SessionScript, value: bytes) -> None:
+    script.frontend_sends(Query(b"set idle_session_timeout = " + value))
+    query_fails(script, error(b"0A000", hint=b"--idle-timeout"))
+
+
+@pytest.mark.parametrize("sql", [b"set idle_session_timeout = 0", b"reset idle_session_timeout"])
+def test_no_timeout_of_idle_sessions_is_none(script: SessionScript, sql: bytes) -> None:
+    script.frontend_sends(Query(sql)).gone_up()
+    script.upstream_sends(done(b"SET"), *told(b"0") * sql.startswith(b"set"), IDLE).forgets()
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -6,7 +6,6 @@ import pytest
 
 from pgshim.protocol.backend import BindComplete, ParseComplete
 from pgshim.protocol.frontend import Flush, Query, Sync
-from pgshim.session.session import Policy
 from tests.session.in_force import (
     INJECTED,
     NOTICE,
@@ -71,6 +70,14 @@ def test_transaction_control_behind_it_in_the_batch_is_refused(start: Start) -> 
         error(b"0A000", b"transaction control and COPY in one batch with CALL or DO are not supported by pgshim")
     )
     script.upstream_receives(Query(b"ROLLBACK")).upstream_sends(done(b"ROLLBACK"), IDLE).frontend_receives(IDLE)
+
+
+def test_a_copy_before_it_in_the_batch_is_refused(start: Start) -> None:
+    # In COPY-in mode the server would take the COMMIT for an error.
+    script = start(startup=WORK_MEM)
+    script.frontend_sends(*said(b"copy t from stdin"), *said(b"call p()"), Sync()).gone_up()
+    script.upstream_sends(*INJECTED, *SAID, done(b"COPY 0"), *SAID[:1], server_error(b"42601"), IDLE)
+    script.frontend_receives(*SAID, done(b"COPY 0"), *SAID[:1], error(b"0A000", hint=b""), IDLE)
 
 
 def test_the_block_is_rolled_back_before_the_client_hears_of_its_failure(start: Start) -> None:

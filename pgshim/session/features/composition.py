@@ -13,6 +13,7 @@ from pgshim.session.features.scripts import FAILURE, FORWARDED, OWN, Script, Ste
 from pgshim.session.hazards import Hazard
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
+from pgshim.session.pieces import DRAWING
 from pgshim.session.quoting import set_local
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
@@ -156,7 +157,7 @@ class Composer:
             self._set_config(piece)
         else:
             self.script.copy(piece.end, FORWARDED)
-        s.has_drawn = s.has_drawn or refusals.may_draw(piece)
+        s.has_drawn = s.has_drawn or (self._found.may_draw if self._is_single else piece.kind in DRAWING)
 
     def _refuses(self, piece: Piece, hazard: Hazard) -> bool:
         """Put a failure in its place, if it is not let through."""

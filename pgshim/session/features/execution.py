@@ -28,11 +28,16 @@ from pgshim.session.statements import NAME_SIZE, Change, Statement
 _ERROR = ord("E")
 
 #: A keyword cannot be written in another way: a text without any of these needs no closer look. Most texts of Queries
-#: are seen once, and a verdict costs 20 us and more.
-_WORDS_OF_INTEREST = re.compile(rb"copy|deallocate|discard|prepare|close|unlisten|unlock_all", re.IGNORECASE)
+#: are seen once, and a verdict costs 20 us and more. COPY, CLOSE, DEALLOCATE, DISCARD, PREPARE, UNLISTEN and unlock_all:
+#: `re` skips to the first bytes only if the pattern begins with a set and is not IGNORECASE as a whole.
+_WORDS_OF_INTEREST = re.compile(
+    rb"[cCdDpPuU](?:[oO](?i:py)|[lL](?i:ose)|[eE](?i:allocate)|[iI](?i:scard)|[rR](?i:epare)|[nN](?i:listen|lock_all))"
+)
 
-#: What may call nextval(), seen from afar.
-_MAY_DRAW = re.compile(rb"insert|update|merge|nextval|copy|call|do|\(", re.IGNORECASE)
+#: What may call nextval() and has no parenthesis in it, seen from afar.
+_MAY_DRAW = re.compile(rb"[iIuUmMcCdD](?:[nN](?i:sert)|[pP](?i:date)|[eE](?i:rge)|[oO](?i:py)|[aA](?i:ll)|[oO]\b)")
+
+_ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK})
 
 _BAD_QUERY = hot.query(b"pgshim raises an error of its own here")
 
@@ -52,11 +57,22 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         return True
     if not (s.settings.is_active or statement.text.is_looked_after):
         _send_execute(s, buffer[start:end], _owed(found))
-        s.is_pure &= found.is_pure
-        s.has_drawn |= not found.is_pure
-        s.has_sql_prepared |= found.kind is Sql.PREPARE
+        _note(s, found)
         return True
     return _execute_looked_after(s, portal, statement, found, buffer[start:end])
+
+
+def _note(s: Conversation, found: Verdict) -> None:
+    """What an Execute makes of what is known of the batch, and of the transaction."""
+    if not found.is_pure:
+        s.is_pure = False
+        if found.may_draw:
+            s.has_drawn = True
+        elif found.kind in _ENDS:
+            s.has_drawn = False
+            s.has_ended_amid = True
+        elif found.kind is Sql.PREPARE:
+            s.has_sql_prepared = True
 
 
 def _owed(found: Verdict) -> Owed:
@@ -88,9 +104,7 @@ def _execute_looked_after(
     if is_kept:
         owed = settings.owed_for(s, found, owed)
     _send_execute(s, message, owed)
-    s.is_pure &= found.is_pure
-    s.has_drawn |= not found.is_pure
-    s.has_sql_prepared |= found.kind is Sql.PREPARE
+    _note(s, found)
     if is_kept:
         settings.after_execute(s, found)
         set_config.after_execute(s, s.setting_portals.get(portal, []))
@@ -111,11 +125,18 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     sql = hot.read_query(buffer, start, end)
     if not (s.settings.is_active or s.has_unverified or _is_of_interest(sql)):
         if not s.has_drawn:
-            s.has_drawn = _MAY_DRAW.search(sql) is not None
+            s.has_drawn = _may_draw(s, sql)
         change = _drop_unnamed(s)
         s.send_query(buffer[start:end], QUERY if change is None else Owed(Kind.QUERY, WATCH, change=change))
         return True
     return _on_query_of_interest(s, sql, buffer[start:end])
+
+
+def _may_draw(s: Conversation, sql: bytes) -> bool:
+    """Whether a text may call nextval() in a transaction that goes on behind it."""
+    if s.status == hot.IDLE:
+        return b";" in sql.rstrip(b"; \t\r\n")
+    return b"(" in sql or _MAY_DRAW.search(sql) is not None
 
 
 def _is_of_interest(sql: bytes) -> bool:

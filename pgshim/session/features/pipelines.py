@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import deallocation
+from pgshim.session.pieces import is_computed
 from pgshim.session.sql import Verdict, verdict
 from pgshim.session.statements import NAME_SIZE, Statement, Unsettled
 
@@ -67,4 +68,5 @@ def _waits(s: Conversation, found: Verdict, is_unverified: bool) -> bool:
     if (is_unverified and found.may_end_transaction) or (found.deallocates and deallocation.waits(s, found)):
         return True
     # What a statement behind these is to have in force may hang on the replies to them.
-    return found.touches_settings or (s.settings.is_active and found.has_control)
+    is_kept = found.touches_settings and not any(map(is_computed, found.statements[0].set_configs))
+    return is_kept or (s.settings.is_active and found.has_control)

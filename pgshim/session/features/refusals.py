@@ -13,7 +13,6 @@ from pgshim.session.injection import is_inconsequential
 from pgshim.session.outstanding import FAKE, Kind, Owed
 from pgshim.session.pieces import is_computed
 from pgshim.session.refusal import ALLOW, REFUSE
-from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
@@ -23,8 +22,6 @@ _MOST_NAMES = 4
 #: pg_proc's OID of set_config.
 _SET_CONFIG = 2078
 _FUNCTION_CALL = Hazard(Feature.FUNCTION_CALL, "FunctionCall")
-
-_MAY_DRAW = frozenset({Sql.DML, Sql.COPY, Sql.COPY_FROM_STDIN, Sql.CALL, Sql.DO, Sql.SELECT, Sql.UTILITY})
 
 
 def is_refused(s: Conversation, hazard: Hazard) -> bool:
@@ -132,8 +129,3 @@ def refuses_query(s: Conversation, hazard: Hazard) -> bool:
         return False
     s.fail_query(s.policy.error(hazard))
     return True
-
-
-def may_draw(piece: Piece) -> bool:
-    """Whether a statement may call nextval(), as far as its kind tells."""
-    return piece.kind in _MAY_DRAW
