@@ -9,13 +9,12 @@ from __future__ import annotations
 from pgshim.errors import MalformedMessage, UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
-from pgshim.session.client_settings import MAX_SIZE, ClientSettings
+from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
 from pgshim.session.features import copying, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
 from pgshim.session.outstanding import (
-    CHANGES_STATUS,
     COMPLETES,
     FAKE,
     FORWARD,
@@ -24,7 +23,6 @@ from pgshim.session.outstanding import (
     WATCH,
     Kind,
     Owed,
-    edit_own,
 )
 from pgshim.session.refusal import Policy
 from pgshim.session.statements import SharedTexts
@@ -35,16 +33,11 @@ _READY, _ERROR, _NOTICE, _NOTIFICATION, _PARAMETER_STATUS, _COPY_IN_RESPONSE = b
 #: Backend messages other than rows are small, the largest that is read being a ParameterDescription of 65,535 types;
 #: one that is larger than this passes as it comes.
 _HOLD = 272 * 1024
-_ROLLBACK = hot.query(b"ROLLBACK")
 _TERMINATION_HINT = (
     "This session has settings in force, so pgshim runs the statement in a transaction with them. RESET them, or use a "
     "connection without settings, to let a procedure end its transactions."
 )
 _RULES = FrameRules(passed=b"Dd", wanted=b"123ACEGHINRSTVWZKcnstv", hold=_HOLD)
-
-
-def _only_ready(type_code: int, message: bytes) -> bytes | None:
-    return None if type_code == _READY else b""
 
 
 class BackendGate(FrontendGate):
@@ -132,8 +125,7 @@ class BackendGate(FrontendGate):
         if head.action == WATCH and head.watch is not None:
             if head.watch(CONTINUATION, b"") is None:
                 return True
-            if head.rows is not None and len(head.rows) < MAX_SIZE:
-                head.rows += buffer[start:end]
+            head.keep_rows(buffer, start, end)
             return False
         return head.action != SKIP and head.failure is None
 
@@ -237,8 +229,7 @@ class BackendGate(FrontendGate):
             return b""
         if head.wrapped is not None and status != hot.IDLE:
             # A block of pgshim's own has failed: it ends before the client hears of it.
-            self.settings.end_transaction(is_committed=False)
-            self.send_query(_ROLLBACK, Owed(Kind.QUERY, WATCH, watch=_only_ready, edit=edit_own, effect=CHANGES_STATUS))
+            self.roll_back_wrapped()
             return b""
         withheld = head.wrapped.withheld if head.wrapped is not None and not has_failed else b""
         return withheld + self.ready() if withheld or self.settings.has_news else None
@@ -265,8 +256,9 @@ class BackendGate(FrontendGate):
         elif head.watch is not None and head.has_ready:
             replacement = head.watch(_ERROR, message)
         else:
-            # What pgshim sent to fail must fail by its syntax; a cancel, say, is the client's to see.
-            replacement = head.error if not head.error or b"\0C42601\0" in message else None
+            # What pgshim sent to fail fails by its syntax, or divides by zero; a cancel, say, is the client's to see.
+            is_own = b"\0C42601\0" in message or b"\0C22012\0" in message
+            replacement = head.error if is_own or not head.error else None
         self.settings.has_failed = True
         if replacement is None and head.edit is not None and not missing:
             replacement = head.edit(_ERROR, message)

@@ -42,10 +42,16 @@ _EXECUTE = hot.message(ord("E"), b"\0" + bytes(4))
 #: A division by zero: no syntax error, so that a failed block refuses it as it does everything.
 _FAILING_QUERY = hot.query(b"SELECT 1/0")
 
-_ERROR = ord("E")
+_ROLLBACK = hot.query(b"ROLLBACK")
+
+_ERROR, _READY = b"EZ"
 
 def _replace_failure(error: bytes, type_code: int, message: bytes) -> bytes | None:
     return error if type_code == _ERROR and b"\0C22012\0" in message else None
+
+
+def _only_ready(type_code: int, message: bytes) -> bytes | None:
+    return None if type_code == _READY else b""
 
 
 class Conversation(State):
@@ -171,6 +177,12 @@ class Conversation(State):
     def end_transaction(self, message: bytes) -> None:
         """COMMIT, ROLLBACK or PREPARE TRANSACTION has been carried out; the tag says which."""
         self.settings.end_transaction(is_committed=not message.startswith(b"ROLLBACK", 5))
+
+    def roll_back_wrapped(self) -> None:
+        """A block of pgshim's own has failed: it ends before the client hears of it."""
+        self.settings.end_transaction(is_committed=False)
+        owed = Owed(Kind.QUERY, WATCH, watch=_only_ready, edit=edit_own, effect=CHANGES_STATUS)
+        self.send_query(_ROLLBACK, owed)
 
     def sync_unseen(self) -> None:
         """End what is open upstream with a Sync of pgshim's own."""

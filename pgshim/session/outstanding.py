@@ -104,6 +104,10 @@ Edit = Callable[[int, bytes], bytes]
 Effect = Callable[[bytes], None]
 
 
+#: Bytes of rows that are kept: the value of a setting.
+_MOST_ROWS = 512 * 1024
+
+
 class Owed:
     """One reply, or group of replies, that upstream owes; see the top of this module."""
 
@@ -170,6 +174,14 @@ class Owed:
         self.is_pure = is_pure
         #: The batch that this belongs to has to fail, though the server does not know it yet.
         self.failure = failure
+
+    def keep_rows(self, buffer: bytes, start: int, end: int) -> None:
+        """Keep rows that the client does not get; beyond any that was asked for, none of them."""
+        if self.rows is not None:
+            self.rows += buffer[start:end]
+            if len(self.rows) > _MOST_ROWS:
+                self.rows.clear()
+                self.rows = None
 
     def __repr__(self) -> str:
         return f"<Owed {self.kind.name} {('FORWARD', 'SKIP', 'WATCH', 'FAKE')[self.action]}>"

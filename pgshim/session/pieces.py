@@ -57,7 +57,7 @@ CONTROL = frozenset(
     }
 )
 #: What may call nextval().
-DRAWING = frozenset({Kind.DML, Kind.COPY, Kind.COPY_FROM_STDIN, Kind.CALL, Kind.DO, Kind.SELECT, Kind.UTILITY})
+DRAWING = frozenset({Kind.DML, Kind.COPY, Kind.COPY_FROM_STDIN, Kind.CALL, Kind.DO, Kind.SELECT})
 _SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
 _LOCAL_RESETS = frozenset(
     {

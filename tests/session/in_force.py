@@ -102,4 +102,4 @@ def begins(script: SessionScript, *statements: bytes, sql: bytes = b"begin") -> 
     script.frontend_sends(*said(sql), Sync())
     script.upstream_receives(*own(sql, *statements), Sync())
     script.upstream_sends(*SAID, done(b"BEGIN"), *carried_out(*[b"SET"] * len(statements)), IN_BLOCK)
-    return script.frontend_receives(*SAID, done(b"BEGIN"), IN_BLOCK)  # type: ignore[return-value]
+    return script.frontend_receives(*SAID, done(b"BEGIN"), IN_BLOCK)

@@ -27,6 +27,7 @@ from tests.session.messages import (
     bind,
     close_portal,
     describe,
+    describe_portal,
     done,
     execute,
     parse,
@@ -218,3 +219,15 @@ def test_what_follows_a_close_of_a_portal_waits_as_without_it(start: Start) -> N
     went_up += script.gone_up()
     assert [message.query for message in went_up if isinstance(message, Parse)] == [b"begin", AGAIN, b"select 1"]
     script.forgets()
+
+
+def test_the_execute_of_a_portal_that_is_not_known_waits(script: SessionScript) -> None:
+    script.frontend_sends(*A_SET, Sync(), execute(b"p"), Sync()).upstream_receives(*SET_UP, Sync())
+    script.upstream_sends(*SET_DONE, IDLE).frontend_receives(*SAID, done(b"SET"), IDLE)
+    script.upstream_receives(execute(b"p"), Sync()).upstream_answers(server_error(b"34000"), IDLE)
+
+
+def test_the_description_of_a_portal_waits(script: SessionScript) -> None:
+    script.frontend_sends(*A_SET, Sync(), describe_portal(b"p"), Sync()).upstream_receives(*SET_UP, Sync())
+    script.upstream_sends(*SET_DONE, IDLE).frontend_receives(*SAID, done(b"SET"), IDLE)
+    script.upstream_receives(describe_portal(b"p"), Sync()).upstream_answers(server_error(b"34000"), IDLE)

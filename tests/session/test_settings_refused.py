@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pgshim.protocol.backend import FunctionCallResponse, Message, NoticeResponse
+from pgshim.protocol import Message
+from pgshim.protocol.backend import FunctionCallResponse, NoticeResponse
 from pgshim.protocol.frontend import Bind, FunctionCall, Query, Sync
 from pgshim.session.session import Policy
 from tests.session.in_force import (
     INJECTED,
     SAID,
     SELECTED,
+    TEXT,
     WORK_MEM,
     begins,
     has_in_force,
@@ -25,6 +27,7 @@ from tests.session.messages import (
     IDLE,
     IN_BLOCK,
     Pattern,
+    columns,
     done,
     error,
     parse,
@@ -92,6 +95,15 @@ def test_settings_add_up(start: Start) -> None:
     script.frontend_receives(*SAID[:1], TOO_MANY, IDLE)
 
 
+def test_up_to_the_limit_they_are_brought_to_a_server_in_any_pieces(start: Start) -> None:
+    value = b"v" * 131_065
+    script = start(startup={b"app.a": value, b"app.b": value})
+    script.frontend_sends(Query(b"select 1")).gone_up()
+    answer = columns(TEXT, TEXT).encode() + row(value, value).encode() + done().encode()
+    at = len(answer) - len(done().encode()) - 1
+    script.upstream_sends(answer[:at]).upstream_sends(answer[at:]).upstream_answers(row(b"1"), done(), IDLE)
+
+
 def test_a_reset_is_never_too_much(start: Start) -> None:
     script = start(startup={b"app.a": b"v" * 262_130})
     script.frontend_sends(Query(b"reset app.a")).gone_up()
@@ -102,11 +114,12 @@ def test_a_reset_is_never_too_much(start: Start) -> None:
 
 
 def test_a_name_that_set_would_cut_short_is_refused(script: SessionScript) -> None:
-    sql = b"set app.%b = 1" % (b"x" * 64)
+    refusal = error(b"0A000", hint=b"shorter")
+    sql = b"select set_config('app.%b', '1', false)" % (b"x" * 64)
     script.frontend_sends(Query(sql))
-    query_fails(script, error(b"0A000", hint=b"shorter"))
-    script.frontend_sends(Query(sql.replace(b"xx", b"x", 1))).gone_up()
-    script.forgets()
+    query_fails(script, refusal)
+    script.frontend_sends(*said(sql), Sync()).gone_up()
+    script.upstream_sends(*SAID[:1], server_error(b"42601"), IDLE).frontend_receives(*SAID[:1], refusal, IDLE)
 
 
 @pytest.mark.parametrize("value", [b"5", b"'1min'"])

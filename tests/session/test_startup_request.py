@@ -177,7 +177,7 @@ def test_in_session_mode_the_choice_is_taken_out_of_options(text: bytes, left: b
         (b"idle_session_timeout", b"0x0f", "--idle-timeout"),
         (b"session_preload_libraries", b"auto_explain", "ALTER ROLE"),
         (b"local_preload_libraries", b"x", "ALTER ROLE"),
-        (b"seed", b"0.5", "setseed"),
+        (b"seed", b"0.5", "random"),
     ],
 )
 def test_settings_that_would_not_do_what_they_are_for_are_refused(name: bytes, value: bytes, part: str) -> None:

@@ -18,6 +18,19 @@ from pgshim.session.tokens import NAME_MAX
 
 _NOTICE = ord("N")
 
+_CURRENT_SETTING = (
+    b"SELECT CASE WHEN pg_catalog.octet_length(v)OPERATOR(pg_catalog.>)%d "
+    b"THEN pg_catalog.int4div(pg_catalog.octet_length(v),0)::pg_catalog.text ELSE v END "
+    b"FROM(SELECT pg_catalog.current_setting(%%b,true)AS v)AS s" % MAX_SIZE
+)
+
+TOO_MUCH = hot.error_response(
+    "ERROR",
+    b"53400",
+    f"too many settings for one connection (limit {MAX_SIZE} bytes)",
+    "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
+)
+
 #: The end of a SET to zero, or to the default.
 _ZERO = re.compile(rb"(?:\b0+'?|'0+\s*[a-z]+'|default|reset[^=]*)\Z", re.IGNORECASE)
 
@@ -78,12 +91,16 @@ def questions(s: Conversation, name: bytes) -> list[tuple[bytes, bytearray, Effe
 def read_back(s: Conversation, name: bytes, sql: bytes) -> None:
     """Ask what a setting has come to be."""
     for other, rows, effect in questions(s, name):
-        owed = Owed(Kind.EXECUTE, WATCH, watch=hide, edit=edit_own, effect=effect, rows=rows)
+        owed = Owed(
+            Kind.EXECUTE, WATCH, watch=hide, edit=edit_own, effect=effect, rows=rows, error=TOO_MUCH
+        )
         s.carry_out(sql if other == name else b"SHOW " + other, owed)
 
 
 def _note_value(s: Conversation, answers: list[tuple[bytes, bytearray]], message: bytes) -> None:
     """The answer has come: (setting, rows) of what is reported with it, and last its own."""
+    if not all(rows for _, rows in answers):
+        return
     reported = [(name, s.to_utf8(hot.read_only_value(rows))) for name, rows in answers]
     name, text = reported.pop()
     s.settings.set(name, Value(text, tuple(reported)))
@@ -120,12 +137,7 @@ def error_of(s: Conversation, piece: Piece, names: tuple[bytes, ...], sql: bytes
     """
     is_default = piece.assignment is not None and piece.assignment.is_default
     if s.settings.size + len(sql) + len(values) > MAX_SIZE and not is_default:
-        return hot.error_response(
-            "ERROR",
-            b"53400",
-            f"too many settings for one connection (limit {MAX_SIZE} bytes)",
-            "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
-        )
+        return TOO_MUCH
     if any(len(part) > NAME_MAX for name in names for part in name.split(b".")):
         text = f"names of settings with more than {NAME_MAX} bytes are not supported"
         return hot.error_response("ERROR", b"0A000", text, "SET cuts such a name short, so choose a shorter one.")
@@ -154,5 +166,5 @@ def drop_local_warning(type_code: int, message: bytes) -> bytes:
 
 
 def current_setting(name: bytes) -> bytes:
-    """A SELECT of a setting that may not be there."""
-    return b"SELECT pg_catalog.current_setting(%b,true)" % quote_literal(name)
+    """A SELECT of a setting that may not be there; a division by zero if its value is beyond the limit."""
+    return _CURRENT_SETTING % quote_literal(name)

@@ -13,7 +13,7 @@ from pgshim.session.features.scripts import FAILURE, FORWARDED, OWN, Script, Ste
 from pgshim.session.hazards import Hazard
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
-from pgshim.session.pieces import DRAWING
+from pgshim.session.pieces import DRAWING, is_computed
 from pgshim.session.quoting import set_local
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
@@ -153,7 +153,7 @@ class Composer:
             self.script.replace(FAILURE, piece.end, Step(hides_rows=True, error=error))
         elif piece.assignment is not None:
             self._assignment(piece, piece.assignment)
-        elif piece.set_configs:
+        elif piece.set_configs and not any(map(is_computed, piece.set_configs)):
             self._set_config(piece)
         else:
             self.script.copy(piece.end, FORWARDED)
@@ -232,7 +232,7 @@ class Composer:
     def _read_back(self, name: bytes, sql: bytes) -> None:
         for other, rows, effect in assigning.questions(self._s, name):
             text = sql if other == name else b"SHOW " + other
-            self.script.put(text, Step(is_own=True, effect=effect, rows=rows))
+            self.script.put(text, Step(is_own=True, effect=effect, rows=rows, error=assigning.TOO_MUCH))
 
 
 __all__ = ["OWN", "Composer"]

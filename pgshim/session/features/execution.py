@@ -28,7 +28,7 @@ from pgshim.session.statements import NAME_SIZE, Change, Statement
 _ERROR = ord("E")
 
 #: A keyword cannot be written in another way: a text without any of these needs no closer look. Most texts of Queries
-#: are seen once, and a verdict costs 20 us and more. COPY, CLOSE, DEALLOCATE, DISCARD, PREPARE, UNLISTEN and unlock_all:
+#: are seen once, and a verdict costs 20 us and more. COPY, CLOSE, DEALLOCATE, DISCARD, PREPARE, UNLISTEN, unlock_all:
 #: `re` skips to the first bytes only if the pattern begins with a set and is not IGNORECASE as a whole.
 _WORDS_OF_INTEREST = re.compile(
     rb"[cCdDpPuU](?:[oO](?i:py)|[lL](?i:ose)|[eE](?i:allocate)|[iI](?i:scard)|[rR](?i:epare)|[nN](?i:listen|lock_all))"
@@ -52,6 +52,8 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
     if (found is None or found.may_end_transaction) and s.has_unverified:
         return False
     if statement is None or found is None:
+        if settings.waits_for_replies(s):
+            return False
         _send_execute(s, buffer[start:end], EXECUTE_COPY_IN)
         s.is_pure = False
         return True

@@ -128,6 +128,8 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
         return True
     kind, name = hot.read_target(buffer, start, end)
     if kind != _STATEMENT:
+        if settings.waits_for_replies(s):
+            return False
         s.is_plain = False
         portal = s.portals.get(name[:NAME_SIZE])
         if portal is not None and portal.text.is_substituted:
@@ -168,6 +170,8 @@ def on_close(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     name = name[:NAME_SIZE]
     if kind == _STATEMENT:
         s.answer(hot.CLOSE_COMPLETE, Change({name: None}, s.batch))
+    elif settings.waits_for_replies(s):
+        return False
     else:
         s.is_plain = False
         s.portals.pop(name, None)

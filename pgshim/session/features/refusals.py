@@ -71,6 +71,8 @@ def of_settings(s: Conversation, piece: Piece) -> Iterator[Hazard]:
     """What cannot be followed, or not be forgotten, of the settings that a statement changes."""
     if any(is_computed(call) for call in piece.set_configs):
         yield COMPUTED
+    if any(call.name == b"seed" for call in piece.set_configs):
+        yield Hazard(Feature.SEED, "set_config('seed', ...)")
     if s.policy.is_strict:
         for name in names_in(piece):
             if b"." in name:

@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from pgshim.errors import MalformedMessage
 from pgshim.protocol import hot
+from pgshim.session.client_settings import Call
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning, refusals, set_config, settings
 from pgshim.session.hazards import Feature, Hazard
 from pgshim.session.outstanding import BIND
+from pgshim.session.pieces import is_computed
 from pgshim.session.statements import NAME_SIZE, Statement
 
 
@@ -48,11 +50,14 @@ def refuses(s: Conversation, statement: Statement, rest: bytes, *, is_small: boo
 def send(s: Conversation, portal: bytes, statement: Statement, rest: bytes) -> None:
     """Send the Bind; what its parameters say of settings is kept for the portal's Execute."""
     found = statement.text.verdict
-    calls = set_config.literal_calls(found.statements[0].set_configs)
+    piece = found.statements[0]
+    calls: list[Call] = []
     with suppress(MalformedMessage):  # The server says what is wrong with it.
         if statement.text.is_substituted:
             rest = rest[: hot.check_bind(rest, 0, len(rest))] + b"\0\0"
-        elif set_config.has_parameters(found) or any(call.value for call in found.statements[0].set_configs):
-            rest, calls = set_config.read_bind(found, rest)
+        elif not any(map(is_computed, piece.set_configs)):
+            calls = set_config.literal_calls(piece.set_configs)
+            if set_config.has_parameters(found) or any(call.value for call in piece.set_configs):
+                rest, calls = set_config.read_bind(found, rest)
     s.send(hot.bind_unnamed(portal, len(rest)) + rest, BIND)
     s.setting_portals[portal[:NAME_SIZE]] = calls
