@@ -77,7 +77,7 @@ class Script:
         self.rows = bytearray()
         #: Whether the ReadyForQuery is not the client's either.
         self.hides_ready = False
-        #: The last CommandComplete, if it may only be given once the block that is pgshim's own has been committed.
+        #: The client's last CommandComplete, if it may only be given once what is pgshim's own has been carried out.
         self.withheld = b""
 
     # Composing it.
@@ -148,13 +148,21 @@ class Script:
         self.rows.clear()
         if step.effect is not None:
             step.effect(message)
+        is_last = self._index >= len(self.steps)
         if step.is_own:
-            return b""
+            return self._released() if is_last else b""
         message = hot.command_complete(step.tag) if step.tag else message
-        if self.hides_ready and all(later.is_own for later in self.steps[self._index :]):
+        if all(later.is_own for later in self.steps[self._index :]) and not (is_last and not self.hides_ready):
+            # A server commits before it says that the last statement has been carried out.
             self.withheld = message
             return b""
         return message
+
+    def _released(self) -> bytes:
+        if self.hides_ready:
+            return b""
+        withheld, self.withheld = self.withheld, b""
+        return withheld
 
     def edit(self, type_code: int, message: bytes) -> bytes:
         """See `outstanding.Edit`: positions are in the text that went up."""

@@ -5,6 +5,8 @@ Which setting it is, and whether for the session or for the transaction, may be 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pgshim.protocol import hot
 from pgshim.session.assignments import SetConfig
 from pgshim.session.client_settings import Call
@@ -27,8 +29,10 @@ def has_parameters(found: Verdict) -> bool:
     )
 
 
-def read_bind(found: Verdict, rest: bytes) -> tuple[bytes, list[Call]]:
+def read_bind(found: Verdict, rest: bytes, defaults: Mapping[bytes, bytes]) -> tuple[bytes, list[Call]]:
     """The rest of a Bind with every is_local true, and the calls that were for the session.
+
+    defaults -- what NULL means for the client
 
     Raises MalformedMessage; a value that the server refuses is left to it.
     """
@@ -47,8 +51,11 @@ def read_bind(found: Verdict, rest: bytes) -> tuple[bytes, list[Call]]:
                 has_changed = True
         name = _at(values, call.name - 1) if isinstance(call.name, int) else call.name
         if is_local is False and name is not None:
-            is_null = call.is_null or (call.value is not None and _at(values, call.value - 1) is None)
-            calls.append(Call(name.lower(), is_default=is_null))
+            is_null = call.value is not None and _at(values, call.value - 1) is None
+            if call.value is not None and is_null and name.lower() in defaults and call.value <= len(values):
+                values[call.value - 1] = defaults[name.lower()]
+                has_changed = True
+            calls.append(Call(name.lower(), is_default=call.is_null or is_null))
     return (hot.bind_values(formats, values) + tail if has_changed else rest), calls
 
 

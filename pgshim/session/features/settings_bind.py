@@ -58,6 +58,6 @@ def send(s: Conversation, portal: bytes, statement: Statement, rest: bytes) -> N
         elif not any(map(is_computed, piece.set_configs)):
             calls = set_config.literal_calls(piece.set_configs)
             if set_config.has_parameters(found) or any(call.value for call in piece.set_configs):
-                rest, calls = set_config.read_bind(found, rest)
+                rest, calls = set_config.read_bind(found, rest, s.settings.defaults)
     s.send(hot.bind_unnamed(portal, len(rest)) + rest, BIND)
     s.setting_portals[portal[:NAME_SIZE]] = calls
