@@ -216,7 +216,8 @@ class BackendGate(FrontendGate):
             if status == hot.IDLE:
                 self.portals.clear()
                 self.setting_portals.clear()
-                self.has_drawn = False
+                if self.drawing:
+                    self.drawing.clear()
             elif status == hot.IN_BLOCK and not self.is_open:
                 self.slot = self.slot_at_sync
         has_failed = self.settings.has_failed

@@ -155,6 +155,7 @@ class Conversation(State):
     def sync(self) -> None:
         """End what is open upstream with the client's Sync, or answer it if nothing is."""
         self.batch += 1
+        self.drawing.note(None)
         self.is_skipping = False
         if not self.is_open or self.copy_query is not None:
             self.outstanding.append(LOCAL_SYNC)

@@ -119,7 +119,7 @@ def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
         has_hazards=any(part.hazards for part in statements),
         has_control=not kinds.isdisjoint(CONTROL),
         is_local_reset=_are_local_resets(statements),
-        may_draw=only in DRAWING and not is_pure,
+        may_draw=(only in DRAWING and not is_pure) or (only is Kind.UTILITY and b"nextval" in text.lower()),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pgshim.protocol import hot
 from pgshim.session.client_settings import Call, ClientSettings
+from pgshim.session.drawing import Drawing
 from pgshim.session.outstanding import Outstanding, Owed
 from pgshim.session.refusal import Policy
 from pgshim.session.statements import SharedTexts, Statement, Statements
@@ -29,9 +30,9 @@ class State:
     __slots__ = (
         "batch",
         "copy_query",
+        "drawing",
         "ended_copies",
         "has_executed",
-        "has_drawn",
         "has_ended_amid",
         "has_sql_prepared",
         "is_copying_in",
@@ -118,8 +119,8 @@ class State:
         self.local_now: dict[bytes, None] = {}
         #: Portal name -> what its calls of set_config change for the session.
         self.setting_portals: dict[bytes, list[Call]] = {}
-        #: Whether something was executed in the transaction that may have called nextval().
-        self.has_drawn = False
+        #: What ran, as far as it matters to currval().
+        self.drawing = Drawing()
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
 
@@ -133,5 +134,3 @@ class State:
         self.is_wrapped = False
         if self.local_now:
             self.local_now.clear()
-        if self.status == hot.IDLE:
-            self.has_drawn = False

@@ -357,7 +357,7 @@ def test_nothing_is_left_by_failures_and_disconnects_in_any_order(prepared_plain
     for order in permutations(FAILURES):
         for way, end in order:
             live(prepared_plain, user, way, end)
-        wait_until_left(prepared)
+        wait_until_left(prepared_plain)
         assert leaks(prepared_plain, user) == [{}] * POOL_SIZE, order
 
 

@@ -270,3 +270,15 @@ def test_a_function_call_of_set_config_is_refused(script: SessionScript) -> None
 def test_the_error_that_stands_for_a_refusal_is_no_others(script: SessionScript) -> None:
     script.begins().frontend_sends(FunctionCall(2078, (), (), 0)).upstream_receives(Query(b"SELECT 1/0"))
     script.upstream_answers(server_error(b"57014"), FAILED)
+
+
+@pytest.mark.parametrize("is_query", [True, False])
+def test_a_value_that_is_larger_than_any_that_was_asked_for_is_not_kept(script: SessionScript, is_query: bool) -> None:
+    sql, value = b"set app.x from current", row(b"v" * 2_000_000)
+    if is_query:
+        script.frontend_sends(Query(sql)).forgets()
+        script.upstream_sends(done(b"SET"), columns(TEXT), value, done(b"SHOW"), IDLE)
+    else:
+        script.frontend_sends(*said(sql), Sync()).forgets()
+        script.upstream_sends(*SAID, done(b"SET"), *SAID, value, done(b"SHOW"), IDLE)
+    has_in_force(script.forgets(), {})

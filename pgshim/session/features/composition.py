@@ -13,7 +13,7 @@ from pgshim.session.features.scripts import FAILURE, FORWARDED, OWN, Script, Ste
 from pgshim.session.hazards import Hazard
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
-from pgshim.session.pieces import DRAWING, is_computed
+from pgshim.session.pieces import is_computed
 from pgshim.session.quoting import set_local
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
@@ -116,7 +116,7 @@ class Composer:
         s = self._s
         self.changes = True
         if piece.kind is Sql.BEGIN:
-            self.script.copy(piece.end, Step(effect=CHANGES_STATUS))
+            self.script.copy(piece.end, Step(is_begin=True, effect=CHANGES_STATUS))
             if self._is_outside and not self._is_in_force and self._has_something:
                 self._put_settings(piece.modes)
             self._is_outside, self._is_in_force = False, True
@@ -141,7 +141,8 @@ class Composer:
             return
         self._bring_into_force(piece)
         for hazard in piece.hazards:
-            if refusals.concerns(s, hazard, is_outside=self._is_outside) and self._refuses(piece, hazard):
+            text = self._sql[: piece.start]
+            if refusals.concerns(s, hazard, is_outside=self._is_outside, text=text) and self._refuses(piece, hazard):
                 return
         for hazard in refusals.of_settings(s, piece):
             if self._refuses(piece, hazard):
@@ -157,7 +158,6 @@ class Composer:
             self._set_config(piece)
         else:
             self.script.copy(piece.end, FORWARDED)
-        s.has_drawn = s.has_drawn or (self._found.may_draw if self._is_single else piece.kind in DRAWING)
 
     def _refuses(self, piece: Piece, hazard: Hazard) -> bool:
         """Put a failure in its place, if it is not let through."""

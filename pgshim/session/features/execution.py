@@ -34,9 +34,6 @@ _WORDS_OF_INTEREST = re.compile(
     rb"[cCdDpPuU](?:[oO](?i:py)|[lL](?i:ose)|[eE](?i:allocate)|[iI](?i:scard)|[rR](?i:epare)|[nN](?i:listen|lock_all))"
 )
 
-#: What may call nextval() and has no parenthesis in it, seen from afar.
-_MAY_DRAW = re.compile(rb"[iIuUmMcCdD](?:[nN](?i:sert)|[pP](?i:date)|[eE](?i:rge)|[oO](?i:py)|[aA](?i:ll)|[oO]\b)")
-
 _ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK})
 
 _BAD_QUERY = hot.query(b"pgshim raises an error of its own here")
@@ -66,12 +63,10 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
 
 def _note(s: Conversation, found: Verdict) -> None:
     """What an Execute makes of what is known of the batch, and of the transaction."""
+    s.drawing.note(found)
     if not found.is_pure:
         s.is_pure = False
-        if found.may_draw:
-            s.has_drawn = True
-        elif found.kind in _ENDS:
-            s.has_drawn = False
+        if found.kind in _ENDS:
             s.has_ended_amid = True
         elif found.kind is Sql.PREPARE:
             s.has_sql_prepared = True
@@ -126,19 +121,11 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         return True
     sql = hot.read_query(buffer, start, end)
     if not (s.settings.is_active or s.has_unverified or _is_of_interest(sql)):
-        if not s.has_drawn:
-            s.has_drawn = _may_draw(s, sql)
+        s.drawing.note(sql)
         change = _drop_unnamed(s)
         s.send_query(buffer[start:end], QUERY if change is None else Owed(Kind.QUERY, WATCH, change=change))
         return True
     return _on_query_of_interest(s, sql, buffer[start:end])
-
-
-def _may_draw(s: Conversation, sql: bytes) -> bool:
-    """Whether a text may call nextval() in a transaction that goes on behind it."""
-    if s.status == hot.IDLE:
-        return b";" in sql.rstrip(b"; \t\r\n")
-    return b"(" in sql or _MAY_DRAW.search(sql) is not None
 
 
 def _is_of_interest(sql: bytes) -> bool:
@@ -169,11 +156,15 @@ def _on_query_of_interest(s: Conversation, sql: bytes, message: bytes) -> bool:
     if is_copy_query:
         if s.settings.is_active:
             settings.bring_into_force(s, found)
+        s.drawing.note(sql)
         copying.start_copy_query(s, sql, _drop_unnamed(s))
         return True
     if s.is_pinning:
         s.sync_unseen()  # What is in force in that exchange is not in what follows.
-    return scripted.on_query(s, found, sql, message)
+    is_sent = scripted.on_query(s, found, sql, message)
+    if is_sent:
+        s.drawing.note(sql)
+    return is_sent
 
 
 def _drop_unnamed(s: Conversation) -> Change | None:
@@ -199,7 +190,7 @@ def on_function_call(s: Conversation, buffer: bytes, start: int, end: int, missi
     if refusals.refuses_function_call(s, hot.read_function_oid(buffer, start, end)):
         s.passes_rest = False
         return True
-    s.has_drawn = True
+    s.drawing.is_certain = True
     s.send_query(buffer[start:end], FUNCTION_CALL)
     return True
 

@@ -41,10 +41,13 @@ def refuses(s: Conversation, hazard: Hazard) -> bool:
     return True
 
 
-def concerns(s: Conversation, hazard: Hazard, *, is_outside: bool) -> bool:
-    """Whether it is one here and now: some are only outside of a block, or before anything has called nextval()."""
+def concerns(s: Conversation, hazard: Hazard, *, is_outside: bool, text: bytes = b"") -> bool:
+    """Whether it is one here and now: some are only outside of a block, or before anything has called nextval().
+
+    text -- what stands ahead of it in the Query
+    """
     if hazard.needs_nextval:
-        return not s.has_drawn
+        return not s.drawing.may_have_drawn(text, standard_strings=s.standard_strings)
     return is_outside or not hazard.is_reference
 
 
@@ -84,7 +87,7 @@ def refuses_execute(s: Conversation, found: Verdict) -> bool:
     if s.status == hot.IN_FAILED_BLOCK and not s.has_ended_amid:
         return False  # The server refuses it.
     return any(
-        hazard.needs_nextval and not s.has_drawn and refuses(s, hazard)
+        hazard.needs_nextval and concerns(s, hazard, is_outside=False) and refuses(s, hazard)
         for piece in found.statements
         for hazard in piece.hazards
     )

@@ -24,17 +24,19 @@ class Step:
     tag -- the command tag that the client gets, if not the server's
     effect -- called once it is carried out
     rows -- where its rows are kept
+    is_begin -- nothing is committed behind it
     is_localized -- a SET that goes up as SET LOCAL: the warning about that is not the client's
     error -- what the client gets for the division by zero that stands for it
     """
 
-    __slots__ = ("effect", "error", "hides_rows", "is_localized", "is_own", "rows", "tag")
+    __slots__ = ("effect", "error", "hides_rows", "is_begin", "is_localized", "is_own", "rows", "tag")
 
     def __init__(
         self,
         *,
         is_own: bool = False,
         hides_rows: bool = False,
+        is_begin: bool = False,
         is_localized: bool = False,
         tag: bytes = b"",
         effect: Effect | None = None,
@@ -43,6 +45,7 @@ class Step:
     ) -> None:
         self.is_own = is_own
         self.hides_rows = hides_rows or is_own
+        self.is_begin = is_begin
         self.is_localized = is_localized
         self.tag = tag
         self.effect = effect
@@ -152,6 +155,8 @@ class Script:
         if step.is_own:
             return self._released() if is_last else b""
         message = hot.command_complete(step.tag) if step.tag else message
+        if step.is_begin:
+            return message
         if all(later.is_own for later in self.steps[self._index :]) and not (is_last and not self.hides_ready):
             # A server commits before it says that the last statement has been carried out.
             self.withheld = message

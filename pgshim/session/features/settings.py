@@ -60,10 +60,9 @@ def goes_bare(s: Conversation, found: Verdict) -> bool:
         assignment = piece.assignment
         # RESET ALL has nothing to do with what is in force, which a server may no longer take.
         return assignment is None or assignment.scope is Scope.LOCAL or not assignment.names
-    if found.kind in ATOMIC:
-        # A procedure may end its transaction, and what is in force with it.
-        return s.settings.is_inconsequential
-    return bool(piece.blockless)
+    if found.kind in ATOMIC and s.settings.is_inconsequential:
+        return True  # A procedure may end its transaction, and what is in force with it.
+    return bool(piece.blockless) or piece.ends_transaction
 
 
 def left_out(found: Verdict) -> frozenset[bytes]:
