@@ -38,6 +38,9 @@ class Scope(Enum):
     SESSION = auto()
     LOCAL = auto()
 
+# Stands for RESET ALL, which sets back this one as well; it takes no snapshot.
+_STAND_IN = b"SET LOCAL cursor_tuple_fraction TO DEFAULT"
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -50,7 +53,7 @@ class Assignment:
     is_default: bool
     # It is spelt RESET, and so is its command tag.
     is_reset: bool
-    # The statements that do the same to the transaction; () for RESET ALL.
+    # The statements that do the same to the transaction; for RESET ALL, one of the many.
     upstream: tuple[bytes, ...]
     # Where in the client's text that which follows b"SET LOCAL " in `upstream[0]` begins; -1 if it is not the client's.
     at: int
@@ -192,7 +195,7 @@ def read_assignment(text: bytes, statement: Sequence[Lexeme]) -> Assignment | No
 
 def _read_reset(cursor: _Cursor) -> Assignment | None:
     if cursor.words(2) == (b"all",):
-        return Assignment(Scope.SESSION, (), is_default=True, is_reset=True, upstream=(), at=-1)
+        return Assignment(Scope.SESSION, (), is_default=True, is_reset=True, upstream=(_STAND_IN,), at=-1)
     for words, name in _RESETS.items():
         if cursor.words(len(words) + 1) == words:
             return _default(Scope.SESSION, name, name, is_reset=True)

@@ -232,6 +232,7 @@ class BackendGate(FrontendGate):
             # A block of pgshim's own has failed: it ends before the client hears of it.
             self.roll_back_wrapped()
             return b""
+        self.holds_all = self.holds_all and bool(self.outstanding)
         withheld = head.wrapped.withheld if head.wrapped is not None and not has_failed else b""
         return withheld + self.ready() if withheld or self.settings.has_news else None
 

@@ -235,7 +235,7 @@ class ClientSettings:
     def shown(self, name: bytes, status: int) -> bytes | None:
         """What SHOW of a reported setting gives the client."""
         if status == hot.IN_BLOCK or (status == hot.IN_FAILED_BLOCK and self.levels):
-            return self._server[name] if name in self._server else self._in_force(name, self.begin)
+            return self._server.get(name, self._base.get(name))
         # A failed transaction has undone on the server what was brought there for it, too.
         return self._in_force(name, self.current if status == hot.IDLE else self.begin)
 

@@ -156,18 +156,21 @@ class Conversation(State):
         """End what is open upstream with the client's Sync, or answer it if nothing is."""
         self.batch += 1
         self.drawing.note(None)
+        has_failed = self.is_skipping
         self.is_skipping = False
         if not self.is_open or self.copy_query is not None:
             self.outstanding.append(LOCAL_SYNC)
             self.give_answers()
         elif self.is_wrapped:
-            self.end_wrapped(NOTHING)
+            self.end_wrapped(NOTHING, has_failed=has_failed)
         else:
             self._send_sync(SYNC_PURE if self.is_pure else SYNC)
 
-    def end_wrapped(self, wrapped: Withheld) -> None:
+    def end_wrapped(self, wrapped: Withheld, *, has_failed: bool = False) -> None:
         """End what is open, a block of pgshim's own, with its COMMIT; the ReadyForQuery is the client's."""
-        self.carry_out(b"COMMIT", Owed(Kind.EXECUTE, SKIP, edit=edit_own, effect=self.end_transaction))
+        self.holds_all = True
+        if not has_failed:
+            self.carry_out(b"COMMIT", Owed(Kind.EXECUTE, SKIP, edit=edit_own, effect=self.end_transaction))
         self._send_sync(Owed(Kind.SYNC, effect=CHANGES_STATUS, wrapped=wrapped))
 
     def end_query(self) -> None:

@@ -123,6 +123,8 @@ class FrontendGate(Conversation):
 
         following -- it, and what came behind it
         """
+        if self.holds_all:
+            return type_code != CONTINUATION
         if self.is_copying_in and not self.ended_copies:
             if type_code in _NOT_IN_COPY:
                 raise ProtocolViolation(f"unexpected message type 0x{type_code:02X} during COPY from stdin")

@@ -224,11 +224,22 @@ def _in_declare(words: Sequence[bytes]) -> Iterator[Hazard]:
 
 
 def _without_idle_sequences(found: list[Hazard], words: Sequence[bytes]) -> list[Hazard]:
-    """Without currval() and lastval() if the statement itself may move a sequence: it calls nextval(), or writes."""
+    """Without currval() and lastval() if the statement itself may move a sequence first: it calls nextval(), or writes.
+
+    What an INSERT writes is worked out before it has moved anything; its RETURNING comes after.
+    """
     if not any(hazard.needs_nextval for hazard in found):
         return found
-    moves = any(_moves_sequence(words, index) for index in range(len(words)))
+    if words[0] in (b"insert", b"update", b"merge"):
+        first = next(index for index, word in enumerate(words) if name_of(word) in (b"currval", b"lastval"))
+        moves = b"returning" in words[:first] or any(_calls_nextval(words, index) for index in range(len(words)))
+    else:
+        moves = any(_moves_sequence(words, index) for index in range(len(words)))
     return [hazard for hazard in found if not (moves and hazard.needs_nextval)]
+
+
+def _calls_nextval(words: Sequence[bytes], index: int) -> bool:
+    return name_of(words[index]) == b"nextval" and is_call(words, index, in_body=True, any_schema=False)
 
 
 def _moves_sequence(words: Sequence[bytes], index: int) -> bool:
@@ -237,4 +248,4 @@ def _moves_sequence(words: Sequence[bytes], index: int) -> bool:
         return at(words, index + 1) == b"into"
     if word == b"update":
         return at(words, index - 1) in STATEMENT_MAY_FOLLOW
-    return name_of(word) == b"nextval" and is_call(words, index, in_body=True, any_schema=False)
+    return _calls_nextval(words, index)

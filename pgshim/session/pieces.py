@@ -14,7 +14,7 @@ from pgshim.session.assignments import (
     read_set_config,
     savepoint_name,
 )
-from pgshim.session.hazards import HAZARD_WORDS, Hazard, do_ends_transaction, find_hazards, refuses_block
+from pgshim.session.hazards import HAZARD_WORDS, Feature, Hazard, do_ends_transaction, find_hazards, refuses_block
 from pgshim.session.kinds import Kind, classify
 from pgshim.session.tokens import Lexeme
 
@@ -93,14 +93,19 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
             chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
             is_local_reset=_is_local_reset(part),
         )
+    calls = read_set_config(text, part)
+    hazards = find_hazards(text, part, kind, conforming)
+    if any(call.name == b"seed" for call in calls):
+        hazards += (Hazard(Feature.SEED, "set_config('seed', ...)"),)
+        calls = tuple(call for call in calls if call.name != b"seed")
     return Statement(
         kind,
         start,
         end,
         name,
         assignment=_assignment(text, part) if kind in (Kind.SET, Kind.RESET) else None,
-        set_configs=read_set_config(text, part),
-        hazards=find_hazards(text, part, kind, conforming),
+        set_configs=calls,
+        hazards=hazards,
         blockless=_title(part) if refuses_block(part) else "",
         ends_transaction=kind is Kind.DO and do_ends_transaction(text, part, conforming),
         modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),

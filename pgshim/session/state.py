@@ -35,6 +35,7 @@ class State:
         "has_executed",
         "has_ended_amid",
         "has_sql_prepared",
+        "holds_all",
         "is_copying_in",
         "is_in_force",
         "is_open",
@@ -113,6 +114,8 @@ class State:
         self.is_in_force = False
         #: Whether the batch that is open has ended a transaction: `status` is not that of its end.
         self.has_ended_amid = False
+        #: Whether a block of pgshim's own is to end, and nothing may go up before it has.
+        self.holds_all = False
         #: Whether the batch that is open is in a transaction block of pgshim's own.
         self.is_wrapped = False
         #: Settings that the batch has changed for itself (SET LOCAL) before the client's own were brought into force.

@@ -23,13 +23,6 @@ _SUBSTITUTE = b"SELECT LIMIT 0"
 _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 
 
-def _is_substituted(found: Verdict) -> bool:
-    if found.kind is Kind.RESET:
-        assignment = found.statements[0].assignment
-        return assignment is not None and not assignment.names
-    return found.kind in _SUBSTITUTED
-
-
 class Text:
     """A statement's text with its declared parameter types: one object for all connections that use it."""
 
@@ -40,8 +33,8 @@ class Text:
         #: The client's Parse, of the unnamed statement.
         self.parse = parse
         self.verdict: Verdict = verdict(sql, standard_strings)
-        #: Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL, RESET ALL).
-        self.is_substituted = _is_substituted(self.verdict)
+        #: Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL).
+        self.is_substituted = self.verdict.kind in _SUBSTITUTED
         #: Whether it has to do with settings, or with what needs a session of its own.
         self.is_looked_after = self.is_substituted or self.verdict.touches_settings or self.verdict.has_hazards
         #: The Parse that goes up.
@@ -75,11 +68,6 @@ class Text:
     def upstream_sql(self) -> bytes:
         """The text that goes up."""
         return self.upstream_parse[6 : self.upstream_parse.index(b"\0", 6)]
-
-    @property
-    def sql(self) -> bytes:
-        """The text."""
-        return self.parse[6 : self.parse.index(b"\0", 6)]
 
     def pinned(self, oids: bytes) -> bytes:
         """The Parse with the parameter types that the server has found (OIDs of four bytes each)."""

@@ -96,11 +96,16 @@ def test_set_config_in_rows_of_a_query_and_in_fetchrow_with_other_columns(plain_
         async with connected(stack) as connection:
             row = await connection.fetchrow("SELECT set_config('app.a', $1, false), $2::int + 1", "x", 1)
             assert tuple(row) == ("x", 2)
-            row = await connection.fetchrow("SELECT set_config('app.b', 'y', false), set_config('app.c', $1, false)", "z")
+            row = await connection.fetchrow(
+                "SELECT set_config('app.b', 'y', false), set_config('app.c', $1, false)", "z"
+            )
             assert tuple(row) == ("y", "z")
-            assert await everywhere(
-                connection, "current_setting('app.a') || current_setting('app.b') || current_setting('app.c')"
-            ) == "xyz"
+            assert (
+                await everywhere(
+                    connection, "current_setting('app.a') || current_setting('app.b') || current_setting('app.c')"
+                )
+                == "xyz"
+            )
 
     run(main, plain_stack)
 
@@ -202,7 +207,9 @@ def test_a_set_is_undone_with_its_transaction_or_kept(stack: Stack) -> None:
             kept = OTHERS | {"work_mem": "88MB"}
             assert await shown_everywhere(connection, *OTHERS) == kept
             for failing in ("SELECT 1/0", "SELECT * FROM nowhere", "SELEC"):
-                with pytest.raises((asyncpg.DivisionByZeroError, asyncpg.UndefinedTableError, asyncpg.PostgresSyntaxError)):
+                with pytest.raises(
+                    (asyncpg.DivisionByZeroError, asyncpg.UndefinedTableError, asyncpg.PostgresSyntaxError)
+                ):
                     await in_transaction(connection, ["SET work_mem = '99MB'"], ["SET app.tenant = 'gone'"], [failing])
                 assert await shown_everywhere(connection, *OTHERS) == kept
             transaction = connection.transaction()
@@ -286,12 +293,16 @@ def test_a_statement_timeout_cancels_on_every_server_and_no_one_else(stack: Stac
 
 def test_a_search_path_decides_which_table_a_statement_means(stack: Stack) -> None:
     async def main(stack: Stack) -> None:
-        await on_the_server(stack, "DROP SCHEMA IF EXISTS path_a, path_b CASCADE; CREATE SCHEMA path_a; CREATE SCHEMA path_b;"
-                            "CREATE TABLE path_a.mine AS SELECT 'a' AS place; CREATE TABLE path_b.mine AS SELECT 'b' AS place")  # fmt: skip
+        for schema in ("path_a", "path_b"):
+            await on_the_server(stack, f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
+            await on_the_server(stack, f"CREATE TABLE {schema}.mine AS SELECT '{schema[-1]}' AS place")
         async with connected(stack) as a, connected(stack) as b, connected(stack) as neither:
             await a.execute("SET search_path = path_a")
             await b.execute("SET search_path TO path_b, public")
-            prepared_a, prepared_b = await a.prepare("SELECT place FROM mine"), await b.prepare("SELECT place FROM mine")
+            prepared_a, prepared_b = (
+                await a.prepare("SELECT place FROM mine"),
+                await b.prepare("SELECT place FROM mine"),
+            )
             for turn in range(2 * POOL_SIZE):
                 assert await a.fetchval("SELECT place FROM mine WHERE $1 = $1::int", turn) == "a"
                 assert await b.fetchval("SELECT place FROM mine WHERE $1 = $1::int", turn) == "b"
@@ -427,19 +438,20 @@ def test_a_connection_lost_in_a_transaction_leaves_no_settings_behind(stack: Sta
 
 
 def test_two_clients_that_take_turns_keep_their_own_settings(stack: Stack) -> None:
+    async def ask(connection: asyncpg.Connection, *expected: str) -> None:
+        for number in range(2 * POOL_SIZE):
+            await in_transaction(connection, ["SELECT $1::int", number])
+            query = "SELECT current_setting('app.who'), current_setting('work_mem'), $1::int"
+            assert tuple(await connection.fetchrow(query, number)) == (*expected, number)
+
     async def main(stack: Stack) -> None:
         async with connected(stack) as first, connected(stack) as second:
             for turn in range(3):
-                for who, connection in enumerate((first, second)):
-                    await connection.execute(f"SET app.who = '{who}.{turn}'; SET work_mem = '{who + turn + 1}MB'")
-
-                async def ask(connection: asyncpg.Connection, who: int) -> None:
-                    for number in range(2 * POOL_SIZE):
-                        await in_transaction(connection, ["SELECT $1::int", number])
-                        query = "SELECT current_setting('app.who'), current_setting('work_mem'), $1::int"
-                        assert tuple(await connection.fetchrow(query, number)) == (f"{who}.{turn}", f"{who + turn + 1}MB", number)  # noqa: B023
-
-                await asyncio.gather(ask(first, 0), ask(second, 1))
+                await first.execute(f"SET app.who = 'first {turn}'; SET work_mem = '{turn + 1}MB'")
+                await second.execute(f"SET app.who = 'second {turn}'; SET work_mem = '{turn + 7}MB'")
+                await asyncio.gather(
+                    ask(first, f"first {turn}", f"{turn + 1}MB"), ask(second, f"second {turn}", f"{turn + 7}MB")
+                )
 
     run(main, stack)
 
@@ -462,8 +474,13 @@ def test_cursors_copies_and_batches_have_the_settings(plain_stack: Stack) -> Non
                 assert b"".join(lines) == b"31.12.2024\tme\n"
                 async with connection.transaction():
                     numbers = "SELECT current_setting('app.who') || n FROM generate_series(1, 7) n"
-                    assert [row[0] async for row in connection.cursor(numbers, prefetch=3)] == [f"me{n}" for n in range(1, 8)]
-            assert await connection.fetch("SELECT who, count(*) FROM copied GROUP BY 1 ORDER BY 1") == [("me", 6), ("record", 3)]
+                    assert [row[0] async for row in connection.cursor(numbers, prefetch=3)] == [
+                        f"me{n}" for n in range(1, 8)
+                    ]
+            assert await connection.fetch("SELECT who, count(*) FROM copied GROUP BY 1 ORDER BY 1") == [
+                ("me", 6),
+                ("record", 3),
+            ]
 
     run(main, plain_stack)
 

@@ -42,7 +42,11 @@ BLOCKLESS = [
 
 NO_SETTINGS = ["", "SET work_mem = '1MB'; RESET work_mem", "BEGIN; SET work_mem = '1MB'; ROLLBACK",
                "SET LOCAL work_mem = '1MB'", "SELECT set_config('work_mem', '1MB', true)"]  # fmt: skip
-INCONSEQUENTIAL = ["SET jit = off", "SET extra_float_digits = 3", "SET enable_seqscan = off; SET application_name = 'mine'"]
+INCONSEQUENTIAL = [
+    "SET jit = off",
+    "SET extra_float_digits = 3",
+    "SET enable_seqscan = off; SET application_name = 'mine'",
+]
 # Others, and the one that the refusal names.
 OTHERS = {
     "SET statement_timeout = '20s'": "statement_timeout",
@@ -131,10 +135,10 @@ def test_with_settings_that_make_no_difference_they_are_carried_out(
 @protocols
 @pytest.mark.parametrize(("user", "statement", "undo"), BLOCKLESS)
 def test_with_other_settings_they_are_refused_with_a_hint(
-    stack: Stack, protocol: str, user: str, statement: str, undo: str
+    plain_stack: Stack, protocol: str, user: str, statement: str, undo: str
 ) -> None:
     for settings, named in OTHERS.items():
-        with connected(stack, user, settings) as connection:
+        with connected(plain_stack, user, settings) as connection:
             for _ in range(POOL_SIZE):
                 result = carry_out(connection, protocol, statement)
                 assert field(result, "SQLSTATE") == "0A000", (settings, result.error_message)
@@ -166,6 +170,12 @@ def test_startup_settings_count_as_well(plain_stack: Stack, options: str) -> Non
         connection.execute("VACUUM blockless")
 
 
+def in_a_pipeline(connection: Client, *texts: str) -> None:
+    with connection.pipeline():
+        for text in texts:
+            connection.execute(text)
+
+
 def test_nothing_of_what_is_refused_is_done(plain_stack: Stack) -> None:
     with (
         connected(plain_stack, APP_USER, "SET statement_timeout = '20s'") as connection,
@@ -173,9 +183,8 @@ def test_nothing_of_what_is_refused_is_done(plain_stack: Stack) -> None:
     ):
         with pytest.raises(errors.FeatureNotSupported):
             connection.execute("CREATE INDEX CONCURRENTLY blockless_refused ON blockless (n)")
-        with pytest.raises(errors.FeatureNotSupported), connection.pipeline():
-            connection.execute("INSERT INTO blockless VALUES (4711)")
-            connection.execute("VACUUM blockless")
+        with pytest.raises(errors.FeatureNotSupported):
+            in_a_pipeline(connection, "INSERT INTO blockless VALUES (4711)", "VACUUM blockless")
         assert direct.execute("SELECT to_regclass('blockless_refused')").fetchone() == (None,)
         assert direct.execute("SELECT count(*) FROM blockless WHERE n = 4711").fetchone() == (0,)
 
@@ -193,7 +202,9 @@ def test_in_a_block_the_servers_own_error_comes(stack: Stack, protocol: str, set
             connection.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("settings", ["SET statement_timeout = '20s'", "SET search_path = public", "SET role pg_monitor"])
+@pytest.mark.parametrize(
+    "settings", ["SET statement_timeout = '20s'", "SET search_path = public", "SET role pg_monitor"]
+)
 def test_the_same_words_elsewhere_are_no_reason_to_refuse(plain_stack: Stack, settings: str) -> None:
     user = SUPERUSER if "role" in settings else APP_USER
     with connected(plain_stack, user, settings) as connection:
@@ -245,5 +256,7 @@ def test_a_role_is_not_left_out_when_a_prepared_transaction_is_finished(plain_st
                 connection.execute("ROLLBACK PREPARED 'blockless role'")
         finally:
             with psycopg.connect(plain_stack.direct(SUPERUSER).url, autocommit=True) as direct:
-                for (name,) in direct.execute("SELECT gid FROM pg_prepared_xacts WHERE gid = 'blockless role'").fetchall():
+                for (name,) in direct.execute(
+                    "SELECT gid FROM pg_prepared_xacts WHERE gid = 'blockless role'"
+                ).fetchall():
                     direct.execute(f"ROLLBACK PREPARED '{name}'")

@@ -21,7 +21,8 @@ from tests.integration.test_psycopg import clients, prepare_tables
 Client = Connection[Any]
 OTHERS = {"work_mem": "77MB", "search_path": "elsewhere, public", "app.tenant": "it's 7", "statement_timeout": "9s"}
 SET_OTHERS = (
-    "SET work_mem = '77MB'; SET search_path = elsewhere, public; SET app.tenant = 'it''s 7'; SET statement_timeout = 9000"
+    "SET work_mem = '77MB'; SET search_path = elsewhere, public; "
+    "SET app.tenant = 'it''s 7'; SET statement_timeout = 9000"
 )
 MODES = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
 
@@ -50,13 +51,12 @@ def each_server(connection: Client) -> Iterator[int]:
     for turn in range(POOL_SIZE):
         # Round robin: the third at the latest is one that was not there yet.
         for _ in range(POOL_SIZE):
-            row = connection.execute("SELECT pg_backend_pid()").fetchone()
-            assert row is not None
+            ((pid,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
             if not connection.autocommit:
                 connection.rollback()
-            if row[0] not in seen:
+            if pid not in seen:
                 break
-        seen.add(row[0])
+        seen.add(pid)
         yield turn
     assert len(seen) == POOL_SIZE
 
@@ -65,7 +65,9 @@ def each_server(connection: Client) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("level", [None, *IsolationLevel])
-@pytest.mark.parametrize("options", ["", "-c default_transaction_isolation=serializable -c default_transaction_read_only=on"])
+@pytest.mark.parametrize(
+    "options", ["", "-c default_transaction_isolation=serializable -c default_transaction_read_only=on"]
+)
 def test_attributes_of_a_connection_go_before_the_defaults_in_force(
     stack: Stack, level: IsolationLevel | None, options: str
 ) -> None:
@@ -107,7 +109,11 @@ def test_writes_in_autocommit_fail_while_read_only_is_the_default(stack: Stack, 
             for write in ("INSERT INTO read_only_default VALUES (%s)", "DELETE FROM read_only_default WHERE n = %s"):
                 with pytest.raises(errors.ReadOnlySqlTransaction):
                     connection.execute(write, [turn], prepare=True)
-            for text in ("INSERT INTO read_only_default VALUES (1)", "SELECT 1; TRUNCATE read_only_default", "CREATE TABLE t ()"):
+            for text in (
+                "INSERT INTO read_only_default VALUES (1)",
+                "SELECT 1; TRUNCATE read_only_default",
+                "CREATE TABLE t ()",
+            ):
                 with pytest.raises(errors.ReadOnlySqlTransaction):
                     connection.execute(text)
             # As on a server, a transaction may say otherwise.
@@ -130,7 +136,10 @@ def test_an_isolation_that_is_the_default_holds_in_autocommit(stack: Stack, leve
         for _ in each_server(connection):
             assert shown(connection, "transaction_isolation") == (level,)
             assert connection.execute("SHOW transaction_isolation").fetchone() == (level,)
-            assert connection.execute("SELECT current_setting('transaction_isolation'), %s", ["x"]).fetchone() == (level, "x")
+            assert connection.execute("SELECT current_setting('transaction_isolation'), %s", ["x"]).fetchone() == (
+                level,
+                "x",
+            )
             assert connection.execute("SELECT 1; SHOW transaction_isolation").nextset()
             assert shown(other, "transaction_isolation") == ("read committed",)
             with connection.transaction():
@@ -139,7 +148,9 @@ def test_an_isolation_that_is_the_default_holds_in_autocommit(stack: Stack, leve
 
 def test_a_repeatable_read_takes_its_snapshot_at_the_first_statement_of_the_client(stack: Stack) -> None:
     """What brings the settings must take none: a row that another client has just committed would be missed."""
-    prepare_tables(stack, "DROP TABLE IF EXISTS snapshot; CREATE TABLE snapshot (n int); INSERT INTO snapshot VALUES (0)")
+    prepare_tables(
+        stack, "DROP TABLE IF EXISTS snapshot; CREATE TABLE snapshot (n int); INSERT INTO snapshot VALUES (0)"
+    )
     with with_others(stack) as connection, psycopg.connect(stack.endpoint().url, autocommit=True) as other:
         for turn in range(1, 5):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -183,7 +194,10 @@ def test_what_needs_a_block_fails_outside_of_one_as_without_settings(stack: Stac
         notices: list[Any] = []
         connection.add_notice_handler(lambda notice: notices.append((notice.sqlstate, notice.message_primary)))
         result = connection.pgconn.exec_params(text.encode(), []) if prepare else connection.pgconn.exec_(text.encode())
-        fields = [result.error_field(field) for field in (psycopg.pq.DiagnosticField.SQLSTATE, psycopg.pq.DiagnosticField.MESSAGE_PRIMARY)]
+        fields = [
+            result.error_field(field)
+            for field in (psycopg.pq.DiagnosticField.SQLSTATE, psycopg.pq.DiagnosticField.MESSAGE_PRIMARY)
+        ]
         return result.status, result.command_status, fields, notices, connection.info.transaction_status
 
     prepare_tables(stack, "CREATE TABLE IF NOT EXISTS needs_block ()")
@@ -211,33 +225,47 @@ def test_settings_of_a_pipeline(stack: Stack, autocommit: bool) -> None:
                 if turn % 2:
                     pipeline.sync()
                 connection.execute("SET TIME ZONE 'Asia/Tokyo'")
-                late = connection.execute("SELECT current_setting('work_mem'), current_setting('timezone'), %s::int", [turn])
+                late = connection.execute(
+                    "SELECT current_setting('work_mem'), current_setting('timezone'), %s::int", [turn]
+                )
                 assert early.fetchone() == (f"t{turn}", f"{turn}MB")
                 assert late.fetchone() == (f"{turn}MB", "Asia/Tokyo", turn)
             if not autocommit:
                 connection.commit()
             for _ in each_server(connection):
-                assert shown(connection, "app.tenant", "work_mem", "timezone") == (f"t{turn}", f"{turn}MB", "Asia/Tokyo")
+                assert shown(connection, "app.tenant", "work_mem", "timezone") == (
+                    f"t{turn}",
+                    f"{turn}MB",
+                    "Asia/Tokyo",
+                )
                 assert shown(other, "work_mem", "timezone") != (f"{turn}MB", "Asia/Tokyo")
                 connection.commit()
+
+
+def in_transaction(connection: Client, *texts: str) -> None:
+    with connection.transaction():
+        for text in texts:
+            connection.execute(text)
+
+
+def set_and_fail(connection: Client) -> None:
+    with connection.pipeline() as pipeline:
+        connection.execute("SET work_mem = '3MB'")
+        pipeline.sync()
+        for text in ("SET work_mem = '4MB'", "SET app.tenant = 'gone'", "SELECT 1/0", "SET work_mem = '5MB'"):
+            connection.execute(text)
 
 
 def test_a_pipeline_that_fails_undoes_what_it_has_set_since_its_last_sync(stack: Stack) -> None:
     with clients(stack, POOL_SIZE, autocommit=True) as (connection, *_):
         for _ in range(3):
-            with pytest.raises(errors.DivisionByZero), connection.pipeline() as pipeline:
-                connection.execute("SET work_mem = '3MB'")
-                pipeline.sync()
-                connection.execute("SET work_mem = '4MB'")
-                connection.execute("SET app.tenant = 'gone'")
-                connection.execute("SELECT 1/0")
-                connection.execute("SET work_mem = '5MB'")
+            with pytest.raises(errors.DivisionByZero):
+                set_and_fail(connection)
             for _ in each_server(connection):
                 assert shown(connection, "work_mem") == ("3MB",)
                 assert not shown(connection, "app.tenant")[0]
-            with pytest.raises(errors.UndefinedTable), connection.pipeline(), connection.transaction():
-                connection.execute("SET work_mem = '6MB'")
-                connection.execute("SELECT * FROM nowhere")
+            with pytest.raises(errors.UndefinedTable), connection.pipeline():
+                in_transaction(connection, "SET work_mem = '6MB'", "SELECT * FROM nowhere")
             assert shown(connection, "work_mem") == ("3MB",)
             connection.execute("RESET work_mem")
 
@@ -248,8 +276,12 @@ def test_a_pipeline_that_fails_undoes_what_it_has_set_since_its_last_sync(stack:
 @pytest.mark.parametrize("how", ["execute", "connect", "options", "set_config"])
 @each_way
 def test_another_client_encoding(stack: Stack, how: str, autocommit: bool) -> None:
-    prepare_tables(stack, "DROP TABLE IF EXISTS encoded; CREATE TABLE encoded (word text); INSERT INTO encoded VALUES ('Grüße €')")
-    options = {"connect": {"client_encoding": "latin9"}, "options": {"options": "-c client_encoding=latin9"}}.get(how, {})
+    prepare_tables(
+        stack, "DROP TABLE IF EXISTS encoded; CREATE TABLE encoded (word text); INSERT INTO encoded VALUES ('Grüße €')"
+    )
+    options = {"connect": {"client_encoding": "latin9"}, "options": {"options": "-c client_encoding=latin9"}}.get(
+        how, {}
+    )
     with clients(stack, POOL_SIZE, autocommit=True, prepare_threshold=0, **options) as (connection, *_):
         if how == "execute":
             connection.execute("SET client_encoding TO 'latin9'")
@@ -259,10 +291,17 @@ def test_another_client_encoding(stack: Stack, how: str, autocommit: bool) -> No
         with psycopg.connect(stack.endpoint().url, autocommit=True) as other:
             for _ in each_server(connection):
                 assert (connection.info.encoding, other.info.encoding) == ("iso8859-15", "utf-8")
-                assert connection.pgconn.exec_(b"SELECT word FROM encoded").get_value(0, 0) == "Grüße €".encode("latin9")
-                assert connection.execute("SELECT word, 'ä€' FROM encoded WHERE word = 'Grüße €'").fetchone() == ("Grüße €", "ä€")
-                assert connection.execute("SELECT word, %s FROM encoded WHERE word = %s", ["é", "Grüße €"]).fetchone() == ("Grüße €", "é")
-                with pytest.raises(errors.UndefinedTable, match="relation \"nö€\" does not exist"):
+                assert connection.pgconn.exec_(b"SELECT word FROM encoded").get_value(0, 0) == "Grüße €".encode(
+                    "latin9"
+                )
+                assert connection.execute("SELECT word, 'ä€' FROM encoded WHERE word = 'Grüße €'").fetchone() == (
+                    "Grüße €",
+                    "ä€",
+                )
+                assert connection.execute(
+                    "SELECT word, %s FROM encoded WHERE word = %s", ["é", "Grüße €"]
+                ).fetchone() == ("Grüße €", "é")
+                with pytest.raises(errors.UndefinedTable, match='relation "nö€" does not exist'):
                     connection.execute('SELECT * FROM "nö€"')
                 connection.rollback()
                 with pytest.raises(errors.UntranslatableCharacter):
@@ -272,7 +311,7 @@ def test_another_client_encoding(stack: Stack, how: str, autocommit: bool) -> No
 
 
 @pytest.mark.parametrize("options", [{"client_encoding": "latin9"}, {"options": "-c client_encoding=iso-8859-15"}])
-def test_a_client_encoding_at_connect_is_told_by_its_own_name(plain_stack: Stack, options: dict[str, str]) -> None:
+def test_a_client_encoding_at_connect_is_told_by_its_own_name(plain_stack: Stack, options: dict[str, Any]) -> None:
     with psycopg.connect(plain_stack.endpoint().url, autocommit=True, **options) as connection:
         assert connection.info.parameter_status("client_encoding") == "LATIN9"
         assert connection.execute("SHOW client_encoding").fetchone() == ("LATIN9",)
@@ -303,7 +342,11 @@ def test_options_at_connect_are_in_force_and_reset_returns_to_them(stack: Stack,
     options = r"-c work_mem=77MB -c search_path=elsewhere,\ public --app.tenant=it's\ 7 -c statement-timeout=9s -e"
     with clients(stack, POOL_SIZE, autocommit=True, options=options) as (connection, *_):
         connection.autocommit = autocommit
-        for change in ("SELECT 1", "SET work_mem = '1MB'; SET app.tenant = 'x'; RESET app.tenant; RESET work_mem", "RESET ALL"):
+        for change in (
+            "SELECT 1",
+            "SET work_mem = '1MB'; SET app.tenant = 'x'; RESET app.tenant; RESET work_mem",
+            "RESET ALL",
+        ):
             connection.execute(change)
             connection.commit()
             for _ in each_server(connection):
@@ -322,7 +365,11 @@ def test_parameter_status_follows(stack: Stack, direct: bool) -> None:
         told = connection.info.parameter_status
         fresh = {name: told(name) for name in ("TimeZone", "DateStyle", "IntervalStyle", "application_name")}
         connection.execute("SET timezone = 'europe/berlin'; SET datestyle = german; SET intervalstyle = 'ISO_8601'")
-        assert (told("TimeZone"), told("DateStyle"), told("IntervalStyle")) == ("Europe/Berlin", "German, DMY", "iso_8601")
+        assert (told("TimeZone"), told("DateStyle"), told("IntervalStyle")) == (
+            "Europe/Berlin",
+            "German, DMY",
+            "iso_8601",
+        )
         connection.execute("SET datestyle = 'MDY'")
         assert told("DateStyle") == "German, MDY"
         connection.execute("SELECT set_config('application_name', %s, false)", ["it's é"])
@@ -330,11 +377,13 @@ def test_parameter_status_follows(stack: Stack, direct: bool) -> None:
         connection.execute("SET standard_conforming_strings = off")
         assert told("standard_conforming_strings") == "off"
         connection.execute("RESET standard_conforming_strings")
-        with pytest.raises(errors.DivisionByZero), connection.transaction():
-            connection.execute("SET timezone = 'UTC'")
-            connection.execute("SET LOCAL datestyle = 'SQL'")
-            assert (told("TimeZone"), told("DateStyle")) == ("UTC", "SQL, MDY")
+        connection.execute("BEGIN")
+        connection.execute("SET timezone = 'UTC'")
+        connection.execute("SET LOCAL datestyle = 'SQL'")
+        assert (told("TimeZone"), told("DateStyle")) == ("UTC", "SQL, MDY")
+        with pytest.raises(errors.DivisionByZero):
             connection.execute("SELECT 1/0")
+        connection.execute("ROLLBACK")
         assert (told("TimeZone"), told("DateStyle")) == ("Europe/Berlin", "German, MDY")
         with connection.transaction():
             connection.execute("SET LOCAL datestyle = 'ISO'")
@@ -396,7 +445,13 @@ def test_notices_come_as_without_settings(stack: Stack, way: str) -> None:
         notices: list[Any] = []
 
         def keep(notice: psycopg.errors.Diagnostic) -> None:
-            fields = notice.severity, notice.sqlstate, notice.message_primary, notice.message_detail, notice.message_hint
+            fields = (
+                notice.severity,
+                notice.sqlstate,
+                notice.message_primary,
+                notice.message_detail,
+                notice.message_hint,
+            )
             notices.append((*fields, notice.statement_position, notice.context))
 
         connection.add_notice_handler(keep)
@@ -461,7 +516,9 @@ def test_psycopg2s_set_session(stack: Stack, others: str, autocommit: bool) -> N
         ask(connection, others or "SELECT 1")
         connection.commit()
         for level, read_only, deferrable in product(("REPEATABLE READ", "SERIALIZABLE"), (True, False), (True, False)):
-            connection.set_session(isolation_level=level, readonly=read_only, deferrable=deferrable, autocommit=autocommit)
+            connection.set_session(
+                isolation_level=level, readonly=read_only, deferrable=deferrable, autocommit=autocommit
+            )
             for _ in range(POOL_SIZE):
                 expected = level.lower(), *(("off", "on")[mode] for mode in (read_only, deferrable))
                 assert ask_modes(connection) == expected
@@ -472,7 +529,9 @@ def test_psycopg2s_set_session(stack: Stack, others: str, autocommit: bool) -> N
                 with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
                     ask(connection, "CREATE TABLE psycopg2_read_only ()")
                 connection.rollback()
-        connection.set_session(isolation_level="DEFAULT", readonly="DEFAULT", deferrable="DEFAULT", autocommit=autocommit)
+        connection.set_session(
+            isolation_level="DEFAULT", readonly="DEFAULT", deferrable="DEFAULT", autocommit=autocommit
+        )
         for _ in range(POOL_SIZE):
             assert ask_modes(connection) == ("read committed", "off", "off")
             connection.rollback()
@@ -503,6 +562,10 @@ def test_psycopg2s_set_client_encoding_and_its_isolation_constants(stack: Stack)
 
 
 @pytest.mark.parametrize("connect", [psycopg.connect, psycopg2.connect])
-def test_a_startup_options_value_that_is_wrong_fails_the_connect(plain_stack: Stack, connect: Callable[..., Any]) -> None:
-    with pytest.raises((psycopg.OperationalError, psycopg2.OperationalError), match='invalid value for parameter "work_mem"'):
+def test_a_startup_options_value_that_is_wrong_fails_the_connect(
+    plain_stack: Stack, connect: Callable[..., Any]
+) -> None:
+    with pytest.raises(
+        (psycopg.OperationalError, psycopg2.OperationalError), match='invalid value for parameter "work_mem"'
+    ):
         connect(plain_stack.endpoint().url, options="-c work_mem=lots")

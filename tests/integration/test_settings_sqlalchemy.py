@@ -50,8 +50,7 @@ async def shown(connection: AsyncConnection | AsyncSession, *names: str) -> tupl
 
 
 async def pid(connection: AsyncConnection | AsyncSession) -> int:
-    found: int = await connection.scalar(select(func.pg_backend_pid()))
-    return found
+    return int((await connection.execute(select(func.pg_backend_pid()))).scalar_one())
 
 
 MODES = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
@@ -185,26 +184,29 @@ def test_a_tenant_of_each_transaction(stack: Stack, driver: str, others: dict[st
 @each_driver
 def test_a_tenant_of_the_session_lasts_as_its_transaction_does(stack: Stack, driver: str) -> None:
     async def main(stack: Stack) -> None:
-        async with engine_of(stack, driver, connect_args=startup_settings(driver, OTHERS)) as engine:
-            async with engine.connect() as connection, engine.connect() as other:
-                for turn in range(3):
-                    assert await connection.scalar(select(func.set_config("app.tenant", f"t{turn}", False))) == f"t{turn}"
-                    await connection.commit()
-                    assert await connection.scalar(select(func.set_config("app.tenant", "gone", False))) == "gone"
+        async with (
+            engine_of(stack, driver, connect_args=startup_settings(driver, OTHERS)) as engine,
+            engine.connect() as connection,
+            engine.connect() as other,
+        ):
+            for turn in range(3):
+                assert await connection.scalar(select(func.set_config("app.tenant", f"t{turn}", False))) == f"t{turn}"
+                await connection.commit()
+                assert await connection.scalar(select(func.set_config("app.tenant", "gone", False))) == "gone"
+                await connection.rollback()
+                pids = set()
+                for _ in range(2 * POOL_SIZE):
+                    assert await connection.scalar(select(TENANT)) == f"t{turn}"
+                    assert not await other.scalar(select(TENANT))
+                    pids |= {await pid(connection), await pid(other)}
                     await connection.rollback()
-                    pids = set()
-                    for _ in range(2 * POOL_SIZE):
-                        assert await connection.scalar(select(TENANT)) == f"t{turn}"
-                        assert not await other.scalar(select(TENANT))
-                        pids |= {await pid(connection), await pid(other)}
-                        await connection.rollback()
-                        await other.rollback()
-                    assert len(pids) == POOL_SIZE
-                savepoint = await connection.begin_nested()
-                await connection.execute(select(func.set_config("app.tenant", "nested", False)))
-                assert await connection.scalar(select(TENANT)) == "nested"
-                await savepoint.rollback()
-                assert await connection.scalar(select(TENANT)) == "t2"
+                    await other.rollback()
+                assert len(pids) == POOL_SIZE
+            savepoint = await connection.begin_nested()
+            await connection.execute(select(func.set_config("app.tenant", "nested", False)))
+            assert await connection.scalar(select(TENANT)) == "nested"
+            await savepoint.rollback()
+            assert await connection.scalar(select(TENANT)) == "t2"
 
     run(main, stack)
 

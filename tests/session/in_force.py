@@ -17,6 +17,10 @@ LOCAL_WARNING = NoticeResponse(
 )
 
 
+#: What stands for RESET ALL: one of those that it sets back.
+ONE_OF_ALL = b"SET LOCAL cursor_tuple_fraction TO DEFAULT"
+
+
 def notice(position: bytes) -> NoticeResponse:
     return NoticeResponse(((b"S", b"NOTICE"), (b"C", b"00000"), (b"M", b"well"), (b"P", position)))
 

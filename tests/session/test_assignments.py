@@ -179,6 +179,9 @@ def check(text: str, found: Assignment, node: ast.VariableSetStmt) -> None:
     assert found.scope is (Scope.LOCAL if node.is_local else Scope.SESSION)
     assert found.is_default == (node.kind in (V.VAR_SET_DEFAULT, V.VAR_RESET, V.VAR_RESET_ALL))
     assert found.is_reset == (node.kind in (V.VAR_RESET, V.VAR_RESET_ALL))
+    if not found.names:
+        assert found.upstream == (b"SET LOCAL cursor_tuple_fraction TO DEFAULT",)
+        return
     assert len(found.upstream) == len(found.names)
     upstream = [parse_sql(part.decode())[0].stmt for part in found.upstream]
     assert all(part.is_local for part in upstream)
@@ -239,7 +242,7 @@ def test_any_words_are_taken_if_postgres_takes_them(beginning: str, words: list[
         ("set time zone local", [b"SET LOCAL timezone TO DEFAULT"]),
         ("set names", [b"SET LOCAL client_encoding TO DEFAULT"]),
         ("reset session authorization", [b"SET LOCAL session_authorization TO DEFAULT"]),
-        ("reset all", []),
+        ("reset all", [b"SET LOCAL cursor_tuple_fraction TO DEFAULT"]),
         (
             "set session characteristics as transaction read only, isolation level read committed, read write",
             [

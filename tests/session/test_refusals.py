@@ -77,7 +77,7 @@ USES = [
     Use(b"select dblink_connect('c', 'host=x')", b"dblink", b"dblink_connect() ", b"dblink()"),
     Use(b"select setseed(0.5)", b"setseed", b"setseed() ", b"seed"),
     Use(b"set seed = 0.5", b"setseed", b"SET seed ", b"seed"),
-    Use(b"update pg_settings set setting = '1' where name = 'x'", b"update-pg-settings", b"UPDATE pg_settings ", b"SET"),
+    Use(b"update pg_settings set setting = '1'", b"update-pg-settings", b"UPDATE pg_settings ", b"SET"),
     Use(b"select set_limit(0.5)", b"set-limit", b"set_limit() ", b"pg_trgm.similarity_threshold"),
     Use(
         b"select pg_replication_origin_session_setup('o')",

@@ -42,7 +42,7 @@ HARMLESS = [
     b"alter table t rename column a to load",
     # Functions of the user's own, functions being created, what is not carried out.
     b"select my.pg_advisory_lock(1), my.currval('s'), \"my\".setseed(0.5), my . lastval()",
-    b"select pg_advisory_locks(1), xpg_advisory_lock(1), \"PG_ADVISORY_LOCK\"(1), setseeds(1)",
+    b'select pg_advisory_locks(1), xpg_advisory_lock(1), "PG_ADVISORY_LOCK"(1), setseeds(1)',
     b"create function f() returns void language sql as $$select pg_advisory_lock(1)$$",
     b"create function f() returns void language sql as 'listen x'",
     b"create function my.setseed(a int) returns int language sql return a",
@@ -119,7 +119,8 @@ HARMFUL = [
     (b"LOAD", b"load e'auto\\x5fexplain'"),
     (b"dblink_connect()", b"select public.dblink_connect('host=x')"),
     (b"dblink_connect_u()", b"select dblink_connect_u('host=x')"),
-    (b"SET seed", b"set session \"seed\" to 0.5"),
+    (b"set_config('seed', ...)", b"select set_config('SEED', '0.5', true)"),
+    (b"SET seed", b'set session "seed" to 0.5'),
     (b"SET seed", b"set local SEED = 0.5"),
     (b"UPDATE pg_settings", b"update only pg_catalog.pg_settings as s set setting = '1'"),
     (b"UPDATE pg_settings", b"with u as (update pg_settings set setting = '1' returning 1) select 1"),

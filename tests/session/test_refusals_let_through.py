@@ -201,6 +201,13 @@ def test_a_setting_that_is_computed_goes_up_with_its_values(start: Start, unsafe
     script.forgets().upstream_answers(ParseComplete(), BindComplete(), done(), IDLE)
 
 
+def test_a_seed_that_is_let_through_is_no_setting_to_bring_to_every_server(start: Start) -> None:
+    sql = b"select set_config('seed', '0.5', false)"
+    script = start(policy=ALLOW).frontend_sends(Query(sql)).forgets()
+    script.upstream_sends(*A_ROW, *A_ROW[:2], done(), IDLE).forgets()
+    goes_on(script)
+
+
 def test_the_refused_and_the_allowed_in_one_batch(start: Start) -> None:
     listen, lock = FEATURES[0], FEATURES[1]
     script = start(policy=only(listen)).frontend_sends(*said(listen.sql), *said(lock.sql), Sync())

@@ -44,8 +44,22 @@ DRAWING = [
     b"create table u as select nextval('s') as a",
 ]
 #: What has not.
-IDLING = [b"select 1", b"table t", b"show a", b"set local work_mem = 5", b"savepoint a", b"fetch 1 from c", b"select count(*) from t",
-          b"lock table t", b"declare c cursor for select 1"]  # fmt: skip
+IDLING = [
+    b"select 1",
+    b"table t",
+    b"show a",
+    b"set local work_mem = 5",
+    b"savepoint a",
+    b"fetch 1 from c",
+    b"select count(*) from t",
+    b"lock table t",
+    b"declare c cursor for select 1",
+]
+#: What asks for a value that the statement itself need not have drawn: the idiom of parent and child among them.
+ASKING = [
+    b"insert into child (parent) values (currval('parent_id_seq'))",
+    b"insert into child select lastval(), a from t",
+]
 
 each_drawing = pytest.mark.parametrize("sql", DRAWING, ids=bytes.decode)
 each_idling = pytest.mark.parametrize("sql", IDLING, ids=bytes.decode)
@@ -224,3 +238,29 @@ def test_they_are_refused_behind_a_commit_that_is_not_answered_yet(script: Sessi
     script.upstream_sends(*ahead, done(b"COMMIT"), IDLE).forgets()
     script.upstream_sends(*ahead, DIVISION if is_query else SYNTAX, IDLE)
     script.frontend_receives(*ahead, refusal(LASTVAL), IDLE)
+
+
+@pytest.mark.parametrize("oid", [1575, 2559])
+def test_a_function_call_is_given_its_value_in_the_transaction_that_called_nextval(
+    script: SessionScript, oid: int
+) -> None:
+    script.begins().queries(DRAWING[0], INSERTED, IN_BLOCK).frontend_sends(FunctionCall(oid, (), (), 0))
+    script.upstream_receives(FunctionCall(oid, (), (), 0)).upstream_answers(FunctionCallResponse(b"1"), IN_BLOCK)
+    is_given(script)
+
+
+@pytest.mark.parametrize("sql", ASKING, ids=bytes.decode)
+def test_in_autocommit_what_asks_for_the_value_of_another_transaction_is_refused(
+    script: SessionScript, sql: bytes
+) -> None:
+    use = LASTVAL if b"lastval" in sql else CURRVAL
+    script.frontend_sends(Query(sql)).frontend_receives(refusal(use), IDLE)
+    script.frontend_sends(*said(sql), Sync())
+    script.upstream_receives(parse(b"", sql), bind(b""), A_PARSE_THAT_FAILS, Sync())
+    script.upstream_sends(*SAID, SYNTAX, IDLE).frontend_receives(*SAID, refusal(use), IDLE)
+
+
+@pytest.mark.parametrize("sql", ASKING, ids=bytes.decode)
+def test_in_the_transaction_it_works(script: SessionScript, sql: bytes) -> None:
+    script.begins().queries(DRAWING[0], INSERTED, IN_BLOCK).queries(sql, INSERTED, IN_BLOCK)
+    script.queries(b"commit", done(b"COMMIT"), IDLE).queries(DRAWING[0] + b"; " + sql, INSERTED, INSERTED, IDLE)

@@ -156,7 +156,8 @@ def test_the_message_names_the_first_few_of_many_settings(start: Start) -> None:
     script = start(startup={b"jit": b"off"} | dict.fromkeys(names, b"1")).frontend_sends(Query(b"vacuum"))
     if script.gone_up():
         script.upstream_sends(DIVISION, IDLE)
-    script.frontend_receives(refusal(b"VACUUM with work_mem, timezone, search_path, lock_timeout, ... ", "no-block"), IDLE)
+    named = b"VACUUM with work_mem, timezone, search_path, lock_timeout, ... "
+    script.frontend_receives(refusal(named, "no-block"), IDLE)
 
 
 def test_a_pipeline_in_which_it_is_refused_keeps_its_order(script: SessionScript) -> None:

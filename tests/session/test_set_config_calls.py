@@ -73,8 +73,8 @@ def test_a_local_call_is_the_transactions(script: SessionScript) -> None:
 
 def test_a_call_for_the_session_in_a_block_is_undone_by_rollback(script: SessionScript) -> None:
     script.begins().frontend_sends(Query(GLOBAL)).upstream_receives(Query(LOCAL + b";" + current(b"work_mem")))
-    script.upstream_answers(columns(TEXT), row(b"8MB"), done())
-    script.upstream_sends(*told(b"8MB"), IN_BLOCK).frontend_receives(IN_BLOCK)
+    script.upstream_answers(columns(TEXT), row(b"8MB"))
+    script.upstream_sends(done(), *told(b"8MB"), IN_BLOCK).frontend_receives(done(), IN_BLOCK)
     script.queries(b"rollback", done(b"ROLLBACK"), IDLE)
     has_in_force(script, {})
 
@@ -88,8 +88,8 @@ def test_null_means_what_the_client_gave_at_connect(start: Start) -> None:
             script.frontend_sends(Query(sql))
             back = local(b"work_mem", b"8MB")
             script.upstream_receives(Query(b";".join((select(WORK_MEM), went_up, back, current(b"work_mem")))))
-            script.upstream_sends(*SELECTED).upstream_answers(columns(TEXT), row(b"8MB"), done())
-            script.upstream_sends(done(b"SET"), *told(b"8MB")).upstream_answers(IDLE)
+            script.upstream_sends(*SELECTED).upstream_answers(columns(TEXT), row(b"8MB"))
+            script.upstream_sends(done(), done(b"SET"), *told(b"8MB"), IDLE).frontend_receives(done(), IDLE)
         else:
             script.frontend_sends(*said(sql), Sync())
             script.upstream_receives(
@@ -119,8 +119,8 @@ def test_one_that_drivers_change_and_change_back(script: SessionScript) -> None:
     off, on = (b"select set_config('jit', '%b', false)" % value for value in (b"off", b"on"))
     script.frontend_sends(Query(off))
     script.upstream_receives(Query(b'SHOW "jit";' + off.replace(b"false", b"true ") + b";" + current(b"jit")))
-    script.upstream_sends(*told(b"on")).upstream_answers(columns(TEXT), row(b"off"), done())
-    script.upstream_sends(columns(TEXT), row(b"off"), done(), IDLE).frontend_receives(IDLE)
+    script.upstream_sends(*told(b"on")).upstream_answers(columns(TEXT), row(b"off"))
+    script.upstream_sends(done(), *told(b"off"), IDLE).frontend_receives(done(), IDLE)
     script.frontend_sends(*said(on), Sync())
     script.upstream_receives(*own(select({b"jit": b"off"}), on.replace(b"false", b"true "), current(b"jit")), Sync())
     script.upstream_sends(*INJECTED, *SAID, row(b"on"), done(), *shown(b"on"), IDLE)
@@ -180,7 +180,7 @@ def test_behind_one_the_end_of_the_transaction_is_no_place_for_a_set_either(scri
 def test_a_value_beyond_the_limit_fails_where_it_is_asked_for(script: SessionScript) -> None:
     sql = b"select set_config('app.x', repeat('x', 400000), false)"
     script.frontend_sends(Query(sql)).gone_up()
-    script.upstream_answers(columns(TEXT), row(b"x" * 400_000), done())
+    script.upstream_answers(columns(TEXT), row(b"x" * 400_000)).upstream_sends(done())
     script.upstream_sends(server_error(b"22012"), IDLE).frontend_receives(error(b"53400"), IDLE)
     script.frontend_sends(*said(sql), Sync()).gone_up()
     script.upstream_answers(*SAID, row(b"x" * 400_000), done())

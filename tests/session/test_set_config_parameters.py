@@ -117,7 +117,7 @@ def test_a_value_that_is_null_means_what_the_client_gave_at_connect(start: Start
     script.upstream_receives(
         *own(select(WORK_MEM)),
         parse(b"", sql.replace(b"false", b"true ")),
-        bind(b"", None),
+        bind(b"", b"8MB"),
         execute(),
         *own(local(b"work_mem", b"8MB"), current(b"work_mem")),
         Sync(),

@@ -9,6 +9,7 @@ from pgshim.protocol.frontend import Sync
 from tests.session.in_force import (
     INJECTED,
     LOCAL_WARNING,
+    ONE_OF_ALL,
     SAID,
     WORK_MEM,
     carried_out,
@@ -25,7 +26,6 @@ from tests.session.in_force import (
 from tests.session.messages import (
     IDLE,
     bind,
-    columns,
     describe,
     describe_portal,
     done,
@@ -73,9 +73,9 @@ def test_reset_all_sets_back_each_setting_by_itself(start: Start) -> None:
     script.upstream_sends(*INJECTED, *SAID, done(b"SET"), *shown(b"German, DMY"), IDLE).forgets()
     script.frontend_sends(*said(b"reset all"), Sync())
     script.upstream_receives(
-        *own(b"SELECT LIMIT 0", local(b"work_mem", b"8MB"), b'SET LOCAL "datestyle" TO DEFAULT'), Sync()
+        *own(ONE_OF_ALL, local(b"work_mem", b"8MB"), b'SET LOCAL "datestyle" TO DEFAULT'), Sync()
     )
-    script.upstream_sends(*SAID, done(b"SELECT 0"), *carried_out(b"SET", b"SET"), IDLE)
+    script.upstream_sends(*SAID, done(b"SET"), *carried_out(b"SET", b"SET"), IDLE)
     status = setting(b"DateStyle", b"ISO, MDY")
     script.frontend_receives(*SAID, done(b"RESET"), status, IDLE)
     has_in_force(script, WORK_MEM | {b"role": b"bob"})
@@ -85,11 +85,11 @@ def test_reset_all_sets_back_what_its_own_batch_has_set(script: SessionScript) -
     script.frontend_sends(*said(b"set datestyle = german"), *said(b"reset all"), *said(b"show datestyle"), Sync())
     script.upstream_receives(
         *own(b"SET LOCAL datestyle = german", show(b"datestyle")),
-        *own(b"SELECT LIMIT 0", b'SET LOCAL "datestyle" TO DEFAULT', b"show datestyle"),
+        *own(ONE_OF_ALL, b'SET LOCAL "datestyle" TO DEFAULT', b"show datestyle"),
         Sync(),
     )
     script.upstream_sends(*SAID, done(b"SET"), *shown(b"German, DMY")).frontend_receives(*SAID, done(b"SET"))
-    script.upstream_sends(*SAID, done(b"SELECT 0"), *carried_out(b"SET")).frontend_receives(*SAID, done(b"RESET"))
+    script.upstream_sends(*SAID, done(b"SET"), *carried_out(b"SET")).frontend_receives(*SAID, done(b"RESET"))
     script.upstream_answers(*SAID, row(b"ISO, MDY"), done(b"SHOW"), IDLE)
     has_in_force(script, {})
 
@@ -97,11 +97,10 @@ def test_reset_all_sets_back_what_its_own_batch_has_set(script: SessionScript) -
 def test_reset_all_is_described_as_what_returns_nothing(script: SessionScript) -> None:
     script.frontend_sends(parse(b"", b"reset all"), describe(b""), bind(b""), describe_portal(), execute(), Sync())
     script.upstream_receives(
-        parse(b"", b"SELECT LIMIT 0"), describe(b""), bind(b""), describe_portal(), execute(), Sync()
+        parse(b"", ONE_OF_ALL), describe(b""), bind(b""), describe_portal(), execute(), Sync()
     )
-    script.upstream_sends(ParseComplete(), ParameterDescription(()), columns(), BindComplete(), columns())
-    script.frontend_receives(ParseComplete(), ParameterDescription(()), NoData(), BindComplete(), NoData())
-    script.upstream_sends(done(b"SELECT 0"), IDLE).frontend_receives(done(b"RESET"), IDLE)
+    script.upstream_answers(ParseComplete(), ParameterDescription(()), NoData(), BindComplete(), NoData())
+    script.upstream_sends(done(b"SET"), IDLE).frontend_receives(done(b"RESET"), IDLE)
 
 
 def test_discard_all_in_a_batch_resets_the_role_too(start: Start) -> None:

@@ -56,8 +56,9 @@ class Line:
     def __init__(self, *, is_serial: bool) -> None:
         self.database = Database()
         self.pooler = Pooler(self.database)
+        settings = ClientSettings({}, {}, {}, {})
         self.session = Session(
-            Limits(), SharedTexts(), frontend_rules(1 << 20), ClientSettings({}, {}, {}, {}), Policy(), is_serial=is_serial
+            Limits(), SharedTexts(), frontend_rules(1 << 20), settings, Policy(), is_serial=is_serial
         )
         self.received = b""
 

@@ -181,15 +181,13 @@ class Composer:
             if assignment.is_default:
                 self._put_defaults(assignment)
             return
-        for name in assignment.names:
+        for name in () if assignment.is_default else assignment.names:
             self._learn(name)
         s.settings.locals |= dict.fromkeys(assignment.names)
         self.changes = True
         tag = b"RESET" if assignment.is_reset else b""
         step = Step(is_localized=True, tag=tag, effect=assigning.default_effect(s, assignment))
-        if not assignment.names:
-            script.replace(b"SELECT", piece.end, Step(hides_rows=True, tag=b"RESET", effect=step.effect))
-        elif assignment.at >= 0:
+        if assignment.at >= 0:
             script.insert(b"SET LOCAL ", assignment.at)
             script.copy(piece.end, step)
         else:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from pgshim.protocol import hot
-from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import assigning
 from pgshim.session.features.scripts import FAILURE, Script, Step
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed
 from pgshim.session.sql import Kind as Sql
@@ -55,8 +53,6 @@ def waits(s: Conversation, found: Verdict) -> bool:
 def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
     """Execute of one that was prepared: its substitute is in its place upstream."""
     piece = statement.text.verdict.statements[0]
-    if piece.kind is Sql.RESET:
-        return _on_reset_all(s, message)
     if s.substituted_batch != s.batch and s.outstanding.owes_ready():
         return False  # Whether the portal is still there, the replies will show.
     if piece.kind is Sql.DISCARD_ALL:
@@ -78,19 +74,6 @@ def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
         s.settings.is_active = s.settings.is_unsettled = True
     watch = partial(_retag, _tag(piece))
     s.send(message, Owed(Kind.EXECUTE, WATCH, watch=watch, change=change, effect=effect))
-    return True
-
-
-def _on_reset_all(s: Conversation, message: bytes) -> bool:
-    """Execute of RESET ALL: each setting is set back by a statement of its own."""
-    assignment = Assignment(Scope.SESSION, (), is_default=True, is_reset=True, upstream=(), at=-1)
-    s.is_plain = False
-    s.has_executed = True
-    effect = assigning.default_effect(s, assignment)
-    s.settings.is_active = s.settings.is_unsettled = True
-    s.send(message, Owed(Kind.EXECUTE, WATCH, watch=partial(_retag, b"RESET"), effect=effect))
-    for sql in assigning.default_statements(s, assignment):
-        s.carry_out(sql)
     return True
 
 

@@ -91,6 +91,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         return True
     s.is_plain = False
     s.passes_rest = True
+    if s.setting_portals:
+        s.setting_portals.pop(portal[:NAME_SIZE], None)
     is_verified = s.slot is not statement and shapes.replay_for_bind(s, statement)
     if found.touches_settings:
         settings_bind.send(s, portal, statement, buffer[offset:end])

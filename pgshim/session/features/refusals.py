@@ -74,8 +74,6 @@ def of_settings(s: Conversation, piece: Piece) -> Iterator[Hazard]:
     """What cannot be followed, or not be forgotten, of the settings that a statement changes."""
     if any(is_computed(call) for call in piece.set_configs):
         yield COMPUTED
-    if any(call.name == b"seed" for call in piece.set_configs):
-        yield Hazard(Feature.SEED, "set_config('seed', ...)")
     if s.policy.is_strict:
         for name in names_in(piece):
             if b"." in name:
@@ -120,7 +118,7 @@ def refuses_alone(s: Conversation, found: Verdict) -> bool:
 def refuses_function_call(s: Conversation, oid: int) -> bool:
     """Refuse a FunctionCall; the batch that it is fails with it."""
     found = OIDS.get(oid)
-    hazard = Hazard(*found) if found is not None else None
+    hazard = Hazard(*found, needs_nextval=found[0] is Feature.SEQUENCE_VALUE) if found is not None else None
     if oid == _SET_CONFIG:
         hazard = COMPUTED
     if hazard is None and s.settings.current and settings.is_outside_block(s) and not s.is_in_force:

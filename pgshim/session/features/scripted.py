@@ -33,8 +33,7 @@ def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> boo
         if found.has_control or found.may_copy_in:
             s.fail_query(_READING)
             return True
-        if found.statements:
-            settings.wrap(s)
+        settings.wrap(s)
     composer = Composer(s, found, sql, is_in_force=s.is_in_force or not settings.is_outside_block(s) or s.is_wrapped)
     script = composer.compose(replaced.pieces)
     if not script.is_changed and not s.is_wrapped:

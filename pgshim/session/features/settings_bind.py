@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from pgshim.errors import MalformedMessage
 from pgshim.protocol import hot
+from pgshim.session.assignments import Scope
 from pgshim.session.client_settings import Call
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning, refusals, set_config, settings
@@ -41,6 +42,9 @@ def refuses(s: Conversation, statement: Statement, rest: bytes, *, is_small: boo
     if error is not None:
         s.raise_error(error)
         return True
+    assignment = piece.assignment
+    if assignment is not None and (assignment.scope is Scope.LOCAL or assignment.is_default):
+        return False
     for name in names:
         if s.settings.wants_default(name):
             assigning.learn_default(s, name)
