@@ -33,6 +33,7 @@ class State:
         "drawing",
         "ended_copies",
         "has_executed",
+        "has_begun_amid",
         "has_ended_amid",
         "has_sql_prepared",
         "holds_all",
@@ -112,8 +113,8 @@ class State:
         self.standard_strings = settings.shown(b"standard_conforming_strings", hot.IDLE) != b"off"
         #: Whether the transaction at the end of what was sent has the client's settings in force, or needs none.
         self.is_in_force = False
-        #: Whether the batch that is open has ended a transaction: `status` is not that of its end.
-        self.has_ended_amid = False
+        #: Whether the batch that is open has ended a transaction, or begun a block: `status` is not that of its end.
+        self.has_ended_amid = self.has_begun_amid = False
         #: Whether a block of pgshim's own is to end, and nothing may go up before it has.
         self.holds_all = False
         #: Whether the batch that is open is in a transaction block of pgshim's own.
@@ -133,7 +134,7 @@ class State:
         self.is_pure = True
         self.has_executed = False
         self.is_in_force = False
-        self.has_ended_amid = False
+        self.has_ended_amid = self.has_begun_amid = False
         self.is_wrapped = False
         if self.local_now:
             self.local_now.clear()

@@ -27,7 +27,7 @@ def wire(url: str) -> Iterator[socket.socket]:
 
 
 def say(connection: socket.socket, burst: str) -> str:
-    """What is answered: type codes, `!` and an SQLSTATE, `=` and the values of a row, the status; no ParameterStatus."""
+    """What is answered: type codes, `!` and SQLSTATE, `=` and the values of rows, the status; no ParameterStatus."""
     connection.sendall(encode_burst(burst))
     said = []
     for type_code, body in frames(collect(connection, expected_readies(burst), 0.02)):

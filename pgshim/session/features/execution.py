@@ -34,7 +34,7 @@ _WORDS_OF_INTEREST = re.compile(
     rb"[cCdDpPuU](?:[oO](?i:py)|[lL](?i:ose)|[eE](?i:allocate)|[iI](?i:scard)|[rR](?i:epare)|[nN](?i:listen|lock_all))"
 )
 
-_ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK})
+_ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
 
 _BAD_QUERY = hot.query(b"pgshim raises an error of its own here")
 
@@ -66,8 +66,10 @@ def _note(s: Conversation, found: Verdict) -> None:
     s.drawing.note(found)
     if not found.is_pure:
         s.is_pure = False
-        if found.kind in _ENDS:
-            s.has_ended_amid = True
+        if found.kind is Sql.BEGIN:
+            s.has_begun_amid = True
+        elif found.kind in _ENDS:
+            s.has_ended_amid, s.has_begun_amid = True, found.statements[0].chains
         elif found.kind is Sql.PREPARE:
             s.has_sql_prepared = True
 

@@ -13,10 +13,15 @@ from pgshim.session.injection import is_inconsequential
 from pgshim.session.outstanding import FAKE, Kind, Owed
 from pgshim.session.pieces import is_computed
 from pgshim.session.refusal import ALLOW, REFUSE
+from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
 COMPUTED = Hazard(Feature.COMPUTED_SETTING, "set_config() of a computed setting")
+#: Who finishes a prepared transaction must be who made it.
+_PREPARED = frozenset({Sql.COMMIT_PREPARED, Sql.ROLLBACK_PREPARED})
+_ROLES = frozenset({b"role", b"session_authorization"})
+
 #: Settings that a message names.
 _MOST_NAMES = 4
 #: pg_proc's OID of set_config.
@@ -94,6 +99,9 @@ def refuses_execute(s: Conversation, found: Verdict) -> bool:
 def without_settings(s: Conversation, piece: Piece) -> Hazard | None:
     """What cannot be given the settings that are in force, if they matter to it."""
     current = s.settings.current
+    if piece.kind in _PREPARED and not _ROLES.isdisjoint(current):
+        title = f"{piece.kind.replace('_', ' ').upper()} with a role"
+        return Hazard(Feature.NO_BLOCK, f"{title} SET in this session")
     if not current or not (piece.blockless or piece.ends_transaction) or s.settings.is_inconsequential:
         return None
     names = [name.decode("utf-8", "replace") for name in current if not is_inconsequential(name)]

@@ -96,7 +96,7 @@ def bring_into_force(s: Conversation, found: Verdict) -> bool:
 
 def is_outside_block(s: Conversation) -> bool:
     """Whether what is sent next is in no transaction block."""
-    return s.has_ended_amid or s.status == hot.IDLE
+    return (s.has_ended_amid or s.status == hot.IDLE) and not s.has_begun_amid
 
 
 def inject(s: Conversation, leave_out: frozenset[bytes]) -> None:
@@ -186,12 +186,11 @@ def after_execute(s: Conversation, found: Verdict) -> None:
     if piece is None:
         return
     if found.kind is Sql.BEGIN:
-        if not s.is_in_force and is_outside_block(s) and settings.current:
+        if not s.is_in_force and settings.current:
             for sql in block_statements(settings.injection, piece.modes):
                 s.carry_out(sql)
         s.is_in_force = True
     elif found.kind in _ENDS:
-        s.has_ended_amid = True
         s.is_in_force = piece.chains
         if piece.chains:
             is_undone = found.kind is Sql.ROLLBACK or s.status == hot.IN_FAILED_BLOCK
