@@ -205,7 +205,8 @@ class BackendGate(FrontendGate):
         self.outstanding.popleft()
         if self.is_copying_in:
             self._end_copy(has_failed=False)
-        self.ended_copies = 0
+        if self.ended_copies and not any(owed.may_copy_in for owed in self.outstanding):
+            self.ended_copies = 0
         self.status = status
         if head.change is not None:
             self.statements.settle(head.change)
