@@ -22,6 +22,8 @@ READING = frozenset({b"standard_conforming_strings", b"backslash_quote", b"clien
 #: Those that poolers keep in step with what they have reported: a value that was reported need not travel.
 _TRACKED = frozenset({b"standard_conforming_strings", b"client_encoding"})
 
+_UTC = frozenset({b"UTC", b"Etc/UTC", b"UCT", b"Etc/UCT", b"Universal", b"Etc/Universal", b"Zulu", b"Etc/Zulu"})
+
 #: What RESET ALL leaves alone (GUC_NO_RESET_ALL).
 _NOT_RESET = frozenset({b"role", b"session_authorization"})
 
@@ -265,7 +267,15 @@ class ClientSettings:
     @property
     def is_inconsequential(self) -> bool:
         """Whether every statement does the same without them."""
-        return all(is_inconsequential(name) for name in self.current)
+        return not self.consequential()
+
+    def consequential(self) -> list[bytes]:
+        """The settings without which a statement may do something else."""
+        return [name for name in self.current if not (is_inconsequential(name) or self._is_same_zone(name))]
+
+    def _is_same_zone(self, name: bytes) -> bool:
+        """Whether it is the time zone that the server has, by another of its names: Django sets UTC for Etc/UTC."""
+        return name == b"timezone" and {self.current[name].text, self._base.get(name, b"")} <= _UTC
 
     @property
     def size(self) -> int:

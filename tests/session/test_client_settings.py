@@ -243,3 +243,11 @@ def test_connections_to_many_upstreams_do_not_get_in_each_others_way() -> None:
     again.note_status(b"TimeZone", b"CET")
     commit(again)
     assert settings().shown(b"timezone", hot.IDLE) == b"UTC"
+
+
+@pytest.mark.parametrize(("zone", "is_the_same"), [(b"Etc/UTC", True), (b"Asia/Tokyo", False)])
+def test_another_name_of_the_servers_own_time_zone_is_of_no_consequence(zone: bytes, is_the_same: bool) -> None:
+    found = settings(jit=b"off")
+    found.set(b"timezone", Value(zone))
+    assert found.is_inconsequential is is_the_same
+    assert found.consequential() == ([] if is_the_same else [b"timezone"])

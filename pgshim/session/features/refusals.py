@@ -9,7 +9,6 @@ from pgshim.session.conversation import Conversation
 from pgshim.session.features import settings
 from pgshim.session.features.set_config import names_in
 from pgshim.session.hazards import OIDS, Feature, Hazard
-from pgshim.session.injection import is_inconsequential
 from pgshim.session.outstanding import FAKE, Kind, Owed
 from pgshim.session.pieces import is_computed
 from pgshim.session.refusal import ALLOW, REFUSE
@@ -104,7 +103,7 @@ def without_settings(s: Conversation, piece: Piece) -> Hazard | None:
         return Hazard(Feature.NO_BLOCK, f"{title} SET in this session")
     if not current or not (piece.blockless or piece.ends_transaction) or s.settings.is_inconsequential:
         return None
-    names = [name.decode("utf-8", "replace") for name in current if not is_inconsequential(name)]
+    names = [name.decode("utf-8", "replace") for name in s.settings.consequential()]
     title = piece.blockless or "DO with COMMIT or ROLLBACK in it"
     feature = Feature.NO_BLOCK if piece.blockless else Feature.DO_TRANSACTION
     shown = ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)
