@@ -361,7 +361,7 @@ def test_options_at_connect_are_in_force_and_reset_returns_to_them(stack: Stack,
 @pytest.mark.parametrize("direct", [True, False], ids=["direct", "pgshim"])
 def test_parameter_status_follows(stack: Stack, direct: bool) -> None:
     url = (stack.direct() if direct else stack.endpoint()).url
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True, application_name="mine") as connection:
         told = connection.info.parameter_status
         fresh = {name: told(name) for name in ("TimeZone", "DateStyle", "IntervalStyle", "application_name")}
         connection.execute("SET timezone = 'europe/berlin'; SET datestyle = german; SET intervalstyle = 'ISO_8601'")
