@@ -205,7 +205,7 @@ class BackendGate(FrontendGate):
         self.outstanding.popleft()
         if self.is_copying_in:
             self._end_copy(has_failed=False)
-        if self.ended_copies and not any(owed.may_copy_in for owed in self.outstanding):
+        if self.ended_copies and (head.may_copy_in or not self.outstanding.has_copy_data()):
             self.ended_copies = 0
         self.status = status
         if head.change is not None:

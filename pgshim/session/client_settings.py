@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pgshim.protocol import hot
 from pgshim.session.injection import Injection, Value, is_inconsequential
+from pgshim.session.startup_request import as_reported
 
 #: Bytes of names and values that one client may have in force: all of them travel with each of its transactions.
 MAX_SIZE = 256 * 1024
@@ -203,6 +204,7 @@ class ClientSettings:
     def note_status(self, name: bytes, value: bytes) -> None:
         """A ParameterStatus has come."""
         lower = name.lower()
+        value = as_reported(name, value)
         if lower not in self._reported:
             self._reported = {**self._reported, lower: name}
         self._now[lower] = value

@@ -16,10 +16,9 @@ from struct import Struct
 from pgshim.errors import FeatureNotSupported, MalformedMessage, ProtocolViolation, UpstreamViolation
 from pgshim.protocol import backend, hot
 from pgshim.protocol.startup import StartupMessage
-from pgshim.session.encodings import official_name
 from pgshim.session.hints import with_hint
 from pgshim.session.startup_check import Accepted, AcceptedSettings, SettingsCheck
-from pgshim.session.startup_request import Service, read_request
+from pgshim.session.startup_request import Service, as_reported, read_request
 
 _HEADER = Struct("!BI")
 _INT32 = Struct("!I")
@@ -215,8 +214,7 @@ class Login:
             name, value = hot.read_parameter_status(message, 0, len(message))
         except MalformedMessage as error:
             raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
-        if name == b"client_encoding":
-            value = official_name(value)  # PgBouncer gives back what the client has asked for.
+        value = as_reported(name, value)
         self.parameters[name] = value
         return b"" if self._request.settings else self._tell(name, value)
 

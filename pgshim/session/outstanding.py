@@ -290,6 +290,10 @@ class Outstanding(deque[Owed]):
         """Whether something in the queue may change the client's settings, or begin or end a transaction block."""
         return any(owed.effect is not None for owed in self)
 
+    def has_copy_data(self) -> bool:
+        """Whether copy data has gone up for something that is still to be answered."""
+        return COPY_DATA in self and any(owed.may_copy_in for owed in self)
+
     def may_copy(self) -> bool:
         """Whether a COPY may be under way, or come to be, for something in the queue."""
         return any(owed.may_copy for owed in self)

@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from pgshim.errors import FeatureNotSupported, InvalidParameterValue, InvalidSwitch
 from pgshim.protocol.startup import StartupMessage
 from pgshim.session import startup_options, startup_refusals
+from pgshim.session.encodings import official_name
 
 #: The startup parameter by which a client chooses the session endpoint; never sent on.
 CHOICE = b"pgshim.session"
+
+#: What goes up as application_name of a client that gives none: PgBouncer leaves that of the client before on the
+#: server else, and takes no empty one.
+NAMELESS = b" "
 
 _OWN_PARAMETERS = frozenset({b"user", b"database", b"options", b"replication"})
 _APPLICATION_NAME, _CLIENT_ENCODING = b"application_name", b"client_encoding"
@@ -91,10 +96,18 @@ def read_request(message: StartupMessage, service: Service) -> StartupRequest:
     startup = tuple((name, last[name]) for name in (_APPLICATION_NAME, _CLIENT_ENCODING) if name in last)
     # Without a database a pooler takes the user's name: not with the tenant behind it.
     sent_database = database if service.tenant else message.parameter(b"database") or b""
-    sent = (b"user", sent_user), (b"database", sent_database), *startup, (b"options", reference)
+    named = () if is_session or last.get(_APPLICATION_NAME) else ((_APPLICATION_NAME, NAMELESS),)
+    sent = (b"user", sent_user), (b"database", sent_database), *startup, *named, (b"options", reference)
     # Supavisor stumbles over empty values.
     packet = StartupMessage(0, tuple(item for item in sent if item[1])).encode()
     return StartupRequest(packet, sent_user, database, startup, settings, is_session, is_session, reference)
+
+
+def as_reported(name: bytes, value: bytes) -> bytes:
+    """What a server would have said where PgBouncer gives back what it was given: the value of a ParameterStatus."""
+    if name == _CLIENT_ENCODING:
+        return official_name(value)
+    return b"" if name == _APPLICATION_NAME and value == NAMELESS else value
 
 
 def _read_settings(message: StartupMessage) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -9,9 +9,17 @@ import pytest
 
 from tests.integration.conftest import Stack
 from tests.integration.support import POOL_SIZE, connected, connected_directly, in_transaction, on_the_server, run
+from tests.integration.test_psycopg import clients
 
 # One of each kind: a list, one that is reported, one with a unit, one of the app's own. As SHOW gives them.
 OTHERS = {"search_path": "elsewhere, public", "timezone": "Asia/Tokyo", "work_mem": "77MB", "app.tenant": "it's 7"}
+
+
+@pytest.fixture(autouse=True)
+def _all_servers(request: pytest.FixtureRequest) -> None:
+    """PgBouncer sets servers aside that nobody needed for half a minute, until they are needed again."""
+    with clients(request.getfixturevalue("stack" if "stack" in request.fixturenames else "plain_stack"), POOL_SIZE):
+        pass
 
 
 async def set_others(connection: asyncpg.Connection) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from tests.integration.conftest import Stack
 from tests.integration.support import POOL_SIZE, certificate_environment, on_the_server, run, sqlalchemy_url
+from tests.integration.test_psycopg import clients
 
 DRIVERS = ["asyncpg", "psycopg"]
 LEVELS = ["SERIALIZABLE", "REPEATABLE READ", "READ COMMITTED", "AUTOCOMMIT"]
@@ -26,6 +27,13 @@ def _certificate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if "stack" in request.fixturenames:
         for name, value in certificate_environment(request.getfixturevalue("stack")).items():
             monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def _all_servers(request: pytest.FixtureRequest) -> None:
+    """PgBouncer sets servers aside that nobody needed for half a minute, until they are needed again."""
+    with clients(request.getfixturevalue("stack" if "stack" in request.fixturenames else "plain_stack"), POOL_SIZE):
+        pass
 
 
 def startup_settings(driver: str, settings: dict[str, str]) -> dict[str, Any]:

@@ -28,10 +28,14 @@ KEY = BackendKeyData(7, b"keys")
 PROTOCOL_3_0 = 196608
 
 
+#: What goes up for a client that gives no application_name.
+NAMELESS = (b"application_name", b" ")
+
+
 @pytest.fixture
 def script() -> LoginScript:
     script = LoginScript(*USER)
-    script.upstream_receives(StartupMessage(0, USER))
+    script.upstream_receives(StartupMessage(0, (*USER, NAMELESS)))
     return script
 
 
@@ -134,13 +138,13 @@ def test_an_upstream_that_insists_on_channel_binding_is_refused_with_a_hint(scri
 def test_a_client_of_protocol_3_2_is_negotiated_down() -> None:
     script = LoginScript(*USER, minor_version=2)
     script.frontend_receives(NegotiateProtocolVersion(PROTOCOL_3_0, ()))
-    script.upstream_receives(StartupMessage(0, USER))
+    script.upstream_receives(StartupMessage(0, (*USER, NAMELESS)))
 
 
 def test_protocol_options_are_negotiated_away() -> None:
     script = LoginScript((b"_pq_.a", b"1"), *USER, (b"_pq_.b", b""), minor_version=0)
     script.frontend_receives(NegotiateProtocolVersion(PROTOCOL_3_0, (b"_pq_.a", b"_pq_.b")))
-    script.upstream_receives(StartupMessage(0, USER))
+    script.upstream_receives(StartupMessage(0, (*USER, NAMELESS)))
 
 
 def test_startup_parameters_go_up_in_one_write_as_they_came() -> None:

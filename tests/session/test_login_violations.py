@@ -27,7 +27,7 @@ USER = (b"user", b"alice"), (b"database", b"shop")
 @pytest.fixture
 def script() -> LoginScript:
     script = LoginScript(*USER)
-    script.upstream_receives(StartupMessage(0, USER))
+    script.upstream_receives(StartupMessage(0, (*USER, (b"application_name", b" "))))
     return script
 
 

@@ -20,10 +20,14 @@ def request(*parameters: Pair, service: Service = POOLER) -> StartupRequest:
     return read_request(StartupMessage(0, parameters), service)
 
 
+NAMELESS = (b"application_name", b" ")
+
+
 def goes_up(*parameters: Pair, service: Service = POOLER) -> tuple[Pair, ...]:
+    """All but the blank that stands for an application_name."""
     packet = StartupMessage.decode(request(*parameters, service=service).packet[4:])
     assert packet.minor_version == 0
-    return packet.parameters
+    return tuple(item for item in packet.parameters if item != NAMELESS)
 
 
 def options(text: bytes, service: Service = POOLER) -> StartupRequest:
@@ -207,3 +211,14 @@ def test_at_the_session_endpoint_all_works_but_libraries() -> None:
 def test_an_unsafe_encoding_in_options_is_refused_too() -> None:
     with pytest.raises(FeatureNotSupported, match="client_encoding sjis"):
         options(b"-c client_encoding=sjis")
+
+
+# Another client's name.
+
+
+@pytest.mark.parametrize("parameters", [(USER,), (USER, (b"application_name", b""))])
+def test_a_client_without_a_name_does_not_get_that_of_the_one_before(parameters: tuple[Pair, ...]) -> None:
+    packet = StartupMessage.decode(request(*parameters).packet[4:])
+    assert packet.parameters == (USER, NAMELESS)
+    endpoint = StartupMessage.decode(request(*parameters, service=AT_ENDPOINT).packet[4:])
+    assert endpoint.parameters == (USER,)
