@@ -57,9 +57,7 @@ def send(s: Conversation, portal: bytes, statement: Statement, rest: bytes) -> N
     piece = found.statements[0]
     calls: list[Call] = []
     with suppress(MalformedMessage):  # The server says what is wrong with it.
-        if statement.text.is_substituted:
-            rest = rest[: hot.check_bind(rest, 0, len(rest))] + b"\0\0"
-        elif not any(map(is_computed, piece.set_configs)):
+        if not any(map(is_computed, piece.set_configs)):
             calls = set_config.literal_calls(piece.set_configs)
             if set_config.has_parameters(found) or any(call.value for call in piece.set_configs):
                 rest, calls = set_config.read_bind(found, rest, s.settings.defaults)
