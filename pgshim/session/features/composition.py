@@ -9,7 +9,7 @@ from pgshim.protocol import hot
 from pgshim.session.assignments import Assignment, Scope
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning, refusals, set_config, settings
-from pgshim.session.features.scripts import FAILURE, FORWARDED, OWN, Script, Step
+from pgshim.session.features.scripts import FAILURE, FORWARDED, Script, Step
 from pgshim.session.hazards import Hazard
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
@@ -231,6 +231,3 @@ class Composer:
         for other, rows, effect in assigning.questions(self._s, name):
             text = sql if other == name else b"SHOW " + other
             self.script.put(text, Step(is_own=True, effect=effect, rows=rows, error=assigning.TOO_MUCH))
-
-
-__all__ = ["OWN", "Composer"]

@@ -11,7 +11,7 @@ from pgshim.session.features.set_config import names_in
 from pgshim.session.hazards import OIDS, Feature, Hazard
 from pgshim.session.outstanding import FAKE, Kind, Owed
 from pgshim.session.pieces import is_computed
-from pgshim.session.refusal import ALLOW, REFUSE
+from pgshim.session.refusal import REFUSE, WARN
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
@@ -31,7 +31,7 @@ _FUNCTION_CALL = Hazard(Feature.FUNCTION_CALL, "FunctionCall")
 def is_refused(s: Conversation, hazard: Hazard) -> bool:
     """Whether it is; if it is let through with a warning, the client gets that."""
     policy = s.policy.on(hazard.feature)
-    if policy not in (REFUSE, ALLOW):
+    if policy == WARN:
         s.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=s.policy.notice(hazard)))
         s.give_answers()
     return policy == REFUSE

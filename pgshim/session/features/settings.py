@@ -20,7 +20,7 @@ from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
-_DATA_ROW, _COMMAND_COMPLETE, _NOTICE = ord("D"), ord("C"), ord("N")
+_COMMAND_COMPLETE = ord("C")
 
 #: What changes nothing outside of a block, or fails there: it is not kept from it by what would go ahead.
 _BARE = frozenset(
