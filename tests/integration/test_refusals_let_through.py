@@ -172,13 +172,13 @@ def test_the_hint_names_the_session_endpoint_which_then_takes_it(plain_stack: St
 @pytest.mark.parametrize("is_extended", [False, True])
 def test_what_refuses_a_block_runs_while_no_settings_are_in_force(plain_stack: Stack, is_extended: bool) -> None:
     with shim(plain_stack.postgres, pool_size=3) as found, connected(found) as (connection, notices):
-        connection.execute("CREATE TABLE IF NOT EXISTS blockless (a int)")
+        connection.execute("CREATE TABLE IF NOT EXISTS unblocked (a int)")
         blockless = (
-            "VACUUM blockless",
-            "CREATE INDEX CONCURRENTLY IF NOT EXISTS blockless_a ON blockless (a)",
-            "REINDEX INDEX CONCURRENTLY blockless_a",
-            "DROP INDEX CONCURRENTLY blockless_a",
-            "DO $$BEGIN INSERT INTO blockless VALUES (1); COMMIT; END$$",
+            "VACUUM unblocked",
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS unblocked_a ON unblocked (a)",
+            "REINDEX INDEX CONCURRENTLY unblocked_a",
+            "DROP INDEX CONCURRENTLY unblocked_a",
+            "DO $$BEGIN INSERT INTO unblocked VALUES (1); COMMIT; END$$",
         )
         for sql in blockless:
             connection.execute(sql, binary=is_extended)
@@ -192,8 +192,8 @@ def test_what_refuses_a_block_runs_while_no_settings_are_in_force(plain_stack: S
         connection.execute("RESET search_path")
         for sql in blockless:
             connection.execute(sql, binary=is_extended)
-        assert connection.execute("SELECT count(*) FROM blockless").fetchone() == (2,)
-        connection.execute("DROP TABLE blockless")
+        assert connection.execute("SELECT count(*) FROM unblocked").fetchone() == (2,)
+        connection.execute("DROP TABLE unblocked")
         assert not notices
 
 

@@ -154,7 +154,7 @@ UNION ALL SELECT 'cursors', (SELECT count(*)::text FROM pg_cursors), ''
 UNION ALL SELECT 'statements', (SELECT count(*)::text FROM pg_prepared_statements), ''
 UNION ALL SELECT 'locks', (SELECT count(*)::text FROM pg_locks
 WHERE pid = pg_backend_pid() AND locktype = 'advisory'), ''
-UNION ALL SELECT 'temporary', pg_my_temp_schema()::text, ''
+UNION ALL SELECT 'temporary', (SELECT count(*)::text FROM pg_class WHERE relnamespace = pg_my_temp_schema()), ''
 UNION ALL SELECT 'custom', concat(current_setting('app.x', true), current_setting('app.y', true),
 current_setting('app.z', true)), ''
 """
