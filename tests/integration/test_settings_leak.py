@@ -36,7 +36,6 @@ SETTERS = [
     "set app.x = 'it''s A''s'",
     'set "App.Y" = 1',
     "select set_config('app.z', 'A', false), set_config('hash_mem_multiplier', '7', false)",
-    "select set_config('temp_buffers', '1MB', false) from generate_series(1, 2)",
     "set default_transaction_isolation = serializable",
     "set session characteristics as transaction isolation level repeatable read, deferrable",
     "set client_encoding to latin1",
