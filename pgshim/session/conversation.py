@@ -35,8 +35,9 @@ from pgshim.session.statements import Change, Statement
 #: A Parse that every server refuses with a syntax error: it makes the server fail where pgshim has to.
 BAD_PARSE = hot.parse_unnamed(b"pgshim raises an error of its own here\0\0\0")
 
-_BIND = hot.bind_unnamed(b"", 6) + bytes(6)
-_EXECUTE = hot.message(ord("E"), b"\0" + bytes(4))
+#: Bind and Execute of the unnamed statement and portal, without parameters, all rows.
+BIND_UNNAMED = hot.bind_unnamed(b"", 6) + bytes(6)
+EXECUTE_UNNAMED = hot.message(ord("E"), b"\0" + bytes(4))
 
 
 #: A division by zero: no syntax error, so that a failed block refuses it as it does everything.
@@ -101,8 +102,8 @@ class Conversation(State):
     def carry_out(self, sql: bytes, owed: Owed = EXECUTE_OWN) -> None:
         """Send a statement of pgshim's own, in the transaction that is open; the client sees nothing of it."""
         self.send(hot.parse_unnamed(sql + b"\0\0\0"), PARSE_OWN)
-        self.send(_BIND, BIND_OWN)
-        self.send(_EXECUTE, owed)
+        self.send(BIND_UNNAMED, BIND_OWN)
+        self.send(EXECUTE_UNNAMED, owed)
         self.slot = None
 
     def fail_query(self, error: bytes) -> None:
@@ -131,6 +132,14 @@ class Conversation(State):
         self.statements.announce(change)
         self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=message, change=change))
         self.give_answers()
+
+    def drop_unnamed(self) -> Change | None:
+        """A Query drops the unnamed statement; None where there is none."""
+        if self.statements.find(b"", self.batch) is None:
+            return None
+        change = Change({b"": None}, self.batch)
+        self.statements.announce(change)
+        return change
 
     def answer_query(self, messages: bytes, change: Change) -> None:
         """Answer a Query without upstream, with nothing in flight."""

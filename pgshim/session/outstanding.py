@@ -20,71 +20,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 from pgshim.protocol import hot
+from pgshim.session.replies import COMPLETES as COMPLETES
+from pgshim.session.replies import HAS_READY, REPLIES
+from pgshim.session.replies import Kind as Kind
 
 if TYPE_CHECKING:
     from pgshim.session.statements import Change
 
 FORWARD, SKIP, WATCH, FAKE = range(4)
-
-#: What a backend message is to the reply at the head of the queue.
-OUT_OF_ORDER, WITHIN, COMPLETES = range(3)
-
-
-class Kind(IntEnum):
-    """What was sent, as far as it decides which replies come."""
-
-    PARSE = 0
-    BIND = 1
-    CLOSE = 2
-    DESCRIBE_STATEMENT = 3
-    DESCRIBE_PORTAL = 4
-    EXECUTE = 5
-    QUERY = 6
-    FUNCTION_CALL = 7
-    SYNC = 8
-    #: Marks where the first copy data went up, and where CopyDone or CopyFail did; no reply of its own.
-    COPY_DATA = 9
-    #: A reply of pgshim's own that takes no part in the server's pipeline.
-    LOCAL = 10
-    #: A ReadyForQuery of pgshim's own.
-    LOCAL_SYNC = 11
-    #: A Describe of pgshim's own, to see whether a statement still returns what the client was told.
-    VERIFICATION = 12
-
-
-def _replies(within: bytes, completes: bytes) -> bytes:
-    table = bytearray(256)
-    for type_code in within:
-        table[type_code] = WITHIN
-    for type_code in completes:
-        table[type_code] = COMPLETES
-    return bytes(table)
-
-
-#: Kind -> what each type code is to it ("Message Flow" in the manual). ReadyForQuery, ErrorResponse and CopyInResponse
-#: are not in here: they concern more than the head of the queue.
-_REPLIES = {
-    Kind.PARSE: _replies(b"", b"1"),
-    Kind.BIND: _replies(b"", b"2"),
-    Kind.CLOSE: _replies(b"", b"3"),
-    Kind.DESCRIBE_STATEMENT: _replies(b"t", b"Tn"),
-    Kind.DESCRIBE_PORTAL: _replies(b"", b"Tn"),
-    Kind.EXECUTE: _replies(b"DHWdc", b"CIs"),
-    Kind.QUERY: _replies(b"TDCIHWdc", b""),
-    Kind.FUNCTION_CALL: _replies(b"V", b""),
-    Kind.SYNC: _replies(b"", b""),
-    Kind.COPY_DATA: _replies(b"", b""),
-    Kind.LOCAL: _replies(b"", b""),
-    Kind.LOCAL_SYNC: _replies(b"", b""),
-    Kind.VERIFICATION: _replies(b"t", b"Tn"),
-}
-
-#: The kinds that are answered with a ReadyForQuery.
-_HAS_READY = frozenset({Kind.QUERY, Kind.FUNCTION_CALL, Kind.SYNC})
 
 class Withheld(Protocol):
     """Something of which the last CommandComplete waits for a COMMIT."""
@@ -150,8 +96,8 @@ class Owed:
     ) -> None:
         self.kind = kind
         self.action = action
-        self.replies = _REPLIES[kind]
-        self.has_ready = kind in _HAS_READY
+        self.replies = REPLIES[kind]
+        self.has_ready = kind in HAS_READY
         #: What becomes of the client's statements once this is answered.
         self.change = change
         self.watch = watch

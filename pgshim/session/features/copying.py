@@ -13,7 +13,7 @@ Execute has failed reads and ignores all up to the Sync, which comes behind.
 from __future__ import annotations
 
 from pgshim.protocol import hot
-from pgshim.session.conversation import Conversation
+from pgshim.session.conversation import BIND_UNNAMED, EXECUTE_UNNAMED, Conversation
 from pgshim.session.outstanding import (
     BIND_SKIPPED,
     COPY_DATA,
@@ -25,9 +25,6 @@ from pgshim.session.outstanding import (
     Owed,
 )
 from pgshim.session.statements import Change
-
-_BIND = hot.bind_unnamed(b"", 6) + bytes(6)
-_EXECUTE = hot.message(ord("E"), b"\0" + bytes(4))
 
 
 def takes_copy_data(s: Conversation) -> bool:
@@ -67,9 +64,9 @@ def end_copy(s: Conversation, message: bytes) -> None:
 def start_copy_query(s: Conversation, sql: bytes, change: Change | None) -> None:
     """Carry out a Query that is a COPY FROM STDIN as an Execute; the client sees the answers to a Query."""
     s.send(hot.parse_unnamed(sql + b"\0\0\0"), PARSE_SKIPPED)
-    s.send(_BIND, BIND_SKIPPED)
+    s.send(BIND_UNNAMED, BIND_SKIPPED)
     s.copy_query = Owed(Kind.EXECUTE, WATCH, may_copy_in=True, change=change)
-    s.send(_EXECUTE, s.copy_query)
+    s.send(EXECUTE_UNNAMED, s.copy_query)
     s.flush()
     s.forget_slot()
     s.is_plain = s.is_pure = False

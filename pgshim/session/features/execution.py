@@ -23,7 +23,7 @@ from pgshim.session.outstanding import (
 )
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Verdict, verdict
-from pgshim.session.statements import NAME_SIZE, Change, Statement
+from pgshim.session.statements import NAME_SIZE, Statement
 
 _ERROR = ord("E")
 
@@ -119,12 +119,12 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     if size > s.limits.max_message:
         s.passes_rest = False
         error = hot.error_response("ERROR", b"54000", *too_large(size, s.limits.max_message))
-        s.send_query(_BAD_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_error, error), change=_drop_unnamed(s)))
+        s.send_query(_BAD_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_error, error), change=s.drop_unnamed()))
         return True
     sql = hot.read_query(buffer, start, end)
     if not (s.settings.is_active or s.has_unverified or _is_of_interest(sql)):
         s.drawing.note(sql)
-        change = _drop_unnamed(s)
+        change = s.drop_unnamed()
         s.send_query(buffer[start:end], QUERY if change is None else Owed(Kind.QUERY, WATCH, change=change))
         return True
     return _on_query_of_interest(s, sql, buffer[start:end])
@@ -159,7 +159,7 @@ def _on_query_of_interest(s: Conversation, sql: bytes, message: bytes) -> bool:
         if s.settings.is_active:
             settings.bring_into_force(s, found)
         s.drawing.note(sql)
-        copying.start_copy_query(s, sql, _drop_unnamed(s))
+        copying.start_copy_query(s, sql, s.drop_unnamed())
         return True
     if s.is_pinning:
         s.sync_unseen()  # What is in force in that exchange is not in what follows.
@@ -167,15 +167,6 @@ def _on_query_of_interest(s: Conversation, sql: bytes, message: bytes) -> bool:
     if is_sent:
         s.drawing.note(sql)
     return is_sent
-
-
-def _drop_unnamed(s: Conversation) -> Change | None:
-    """A Query drops the unnamed statement; None where there is none."""
-    if s.statements.find(b"", s.batch) is None:
-        return None
-    change = Change({b"": None}, s.batch)
-    s.statements.announce(change)
-    return change
 
 
 def _replace_error(error: bytes, type_code: int, message: bytes) -> bytes | None:

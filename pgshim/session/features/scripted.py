@@ -8,7 +8,6 @@ from pgshim.session.features import deallocation, refusals, settings
 from pgshim.session.features.composition import Composer
 from pgshim.session.outstanding import CHANGES_STATUS, QUERY, WATCH, Kind, Owed
 from pgshim.session.sql import Verdict
-from pgshim.session.statements import Change
 
 _READING = hot.error_response(
     "ERROR",
@@ -64,10 +63,7 @@ def on_query(s: Conversation, found: Verdict, sql: bytes, message: bytes) -> boo
 
 
 def _send_as_it_is(s: Conversation, found: Verdict, message: bytes) -> bool:
-    change = None
-    if s.statements.find(b"", s.batch) is not None:
-        change = Change({b"": None}, s.batch)
-        s.statements.announce(change)
+    change = s.drop_unnamed()
     owed = QUERY
     if change is not None or found.may_copy:
         owed = Owed(Kind.QUERY, WATCH, change=change, may_copy=found.may_copy, may_copy_in=found.may_copy_in)
