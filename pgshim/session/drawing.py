@@ -5,13 +5,12 @@ What ran is only noted; it is looked into when a client asks for currval() or la
 
 from __future__ import annotations
 
+from pgshim.session.pieces import ENDS
 from pgshim.session.sql import Kind, Verdict, verdict
 
 #: So much of a transaction is noted; a longer one may have called anything.
 _MOST = 64
 _LONGEST = 64 * 1024
-
-_ENDS = frozenset({Kind.COMMIT, Kind.ROLLBACK, Kind.PREPARE_TRANSACTION})
 
 
 class Drawing:
@@ -63,7 +62,7 @@ def _run(
     for piece in found.statements:
         if piece.kind is Kind.BEGIN:
             is_in_block = True
-        elif piece.kind in _ENDS:
+        elif piece.kind in ENDS:
             has_drawn, is_in_block = False, piece.chains
         elif len(found.statements) == 1:
             has_drawn |= found.may_draw

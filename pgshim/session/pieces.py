@@ -45,20 +45,12 @@ class Statement:
     is_local_reset: bool = False
 
 
-CONTROL = frozenset(
-    {
-        Kind.BEGIN,
-        Kind.COMMIT,
-        Kind.ROLLBACK,
-        Kind.SAVEPOINT,
-        Kind.RELEASE,
-        Kind.ROLLBACK_TO,
-        Kind.PREPARE_TRANSACTION,
-    }
-)
+#: What ends a transaction, what else there is to one, and both with what begins it.
+ENDS = frozenset({Kind.COMMIT, Kind.ROLLBACK, Kind.PREPARE_TRANSACTION})
+SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
+CONTROL = ENDS | SAVEPOINTS | {Kind.BEGIN}
 #: What may call nextval().
 DRAWING = frozenset({Kind.DML, Kind.COPY, Kind.COPY_FROM_STDIN, Kind.CALL, Kind.DO, Kind.SELECT})
-_SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
 _LOCAL_RESETS = frozenset(
     {
         (b"reset", b"all"),
@@ -81,7 +73,7 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
     """One statement. `has_words`: its text has words that make a closer look worth while."""
     kind, name = classify(text, part)
     start, end = part[0][2], part[-1][3]
-    if kind in _SAVEPOINTS:
+    if kind in SAVEPOINTS:
         name = savepoint_name(text, part)
     if not has_words:
         return Statement(

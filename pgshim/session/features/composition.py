@@ -13,15 +13,11 @@ from pgshim.session.features.scripts import FAILURE, FORWARDED, Script, Step
 from pgshim.session.hazards import Hazard
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS
-from pgshim.session.pieces import is_computed
+from pgshim.session.pieces import CONTROL, ENDS, is_computed
 from pgshim.session.quoting import set_local
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict, localize
-
-_ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
-_SAVEPOINTS = frozenset({Sql.SAVEPOINT, Sql.RELEASE, Sql.ROLLBACK_TO})
-_CONTROL = _ENDS | _SAVEPOINTS | {Sql.BEGIN}
 
 _BEHIND_COMMIT = hot.error_response(
     "ERROR",
@@ -60,7 +56,7 @@ class Composer:
             if index in replaced:
                 self._bring_into_force(piece)
                 self.script.replace(replaced[index][0], piece.end, replaced[index][1])
-            elif piece.kind in _CONTROL:
+            elif piece.kind in CONTROL:
                 self._control(piece)
             else:
                 self._statement(piece)
@@ -120,7 +116,7 @@ class Composer:
             if self._is_outside and not self._is_in_force and self._has_something:
                 self._put_settings(piece.modes)
             self._is_outside, self._is_in_force = False, True
-        elif piece.kind in _ENDS:
+        elif piece.kind in ENDS:
             self.script.copy(piece.end, Step(effect=s.end_transaction))
             self._end_transaction(is_committed=piece.kind is not Sql.ROLLBACK and not self._has_failed)
             self._is_outside, self._is_in_force = not piece.chains, piece.chains

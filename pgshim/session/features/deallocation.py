@@ -11,14 +11,12 @@ from functools import partial
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.features.scripts import FAILURE, Script, Step
+from pgshim.session.features.scripts import FAILURE, Script, Step, retag
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 from pgshim.session.statements import NAME_SIZE, Change, Statement, Unsettled
-
-_COMMAND_COMPLETE = ord("C")
 
 _TAGS = {Sql.DISCARD_ALL: b"DISCARD ALL", Sql.DISCARD_PLANS: b"DISCARD PLANS"}
 
@@ -72,13 +70,9 @@ def on_execute(s: Conversation, statement: Statement, message: bytes) -> bool:
     effect = partial(reset_all, s) if piece.kind is Sql.DISCARD_ALL else None
     if effect is not None:
         s.settings.is_active = s.settings.is_unsettled = True
-    watch = partial(_retag, _tag(piece))
+    watch = partial(retag, _tag(piece))
     s.send(message, Owed(Kind.EXECUTE, WATCH, watch=watch, change=change, effect=effect))
     return True
-
-
-def _retag(tag: bytes, type_code: int, message: bytes) -> bytes | None:
-    return hot.command_complete(tag) if type_code == _COMMAND_COMPLETE else None
 
 
 class Replacement:

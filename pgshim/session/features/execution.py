@@ -21,6 +21,7 @@ from pgshim.session.outstanding import (
     Kind,
     Owed,
 )
+from pgshim.session.pieces import ENDS
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Verdict, verdict
 from pgshim.session.statements import NAME_SIZE, Statement
@@ -33,8 +34,6 @@ _ERROR = ord("E")
 _WORDS_OF_INTEREST = re.compile(
     rb"[cCdDpPuU](?:[oO](?i:py)|[lL](?i:ose)|[eE](?i:allocate)|[iI](?i:scard)|[rR](?i:epare)|[nN](?i:listen|lock_all))"
 )
-
-_ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
 
 _BAD_QUERY = hot.query(b"pgshim raises an error of its own here")
 
@@ -68,7 +67,7 @@ def _note(s: Conversation, found: Verdict) -> None:
         s.is_pure = False
         if found.kind is Sql.BEGIN:
             s.has_begun_amid = True
-        elif found.kind in _ENDS:
+        elif found.kind in ENDS:
             s.has_ended_amid, s.has_begun_amid = True, found.statements[0].chains
         elif found.kind is Sql.PREPARE:
             s.has_sql_prepared = True

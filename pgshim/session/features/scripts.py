@@ -53,6 +53,11 @@ class Step:
         self.error = error
 
 
+def retag(tag: bytes, type_code: int, message: bytes) -> bytes | None:
+    """A `Watch`: the client gets this command tag instead of the server's."""
+    return hot.command_complete(tag) if type_code == _COMMAND_COMPLETE else None
+
+
 FORWARDED = Step()
 OWN = Step(is_own=True)
 

@@ -14,39 +14,21 @@ from pgshim.protocol import hot
 from pgshim.session.assignments import Scope
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning
+from pgshim.session.features.scripts import retag
 from pgshim.session.injection import Injection
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Effect, Kind, Owed
+from pgshim.session.pieces import CONTROL, ENDS
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
-_COMMAND_COMPLETE = ord("C")
-
 #: What changes nothing outside of a block, or fails there: it is not kept from it by what would go ahead.
-_BARE = frozenset(
-    {
-        Sql.EMPTY,
-        Sql.BEGIN,
-        Sql.COMMIT,
-        Sql.ROLLBACK,
-        Sql.SAVEPOINT,
-        Sql.RELEASE,
-        Sql.ROLLBACK_TO,
-        Sql.PREPARE_TRANSACTION,
-        Sql.COMMIT_PREPARED,
-        Sql.ROLLBACK_PREPARED,
-        Sql.LOCK,
-        Sql.DECLARE,
-    }
-)
+_BARE = CONTROL | {Sql.EMPTY, Sql.COMMIT_PREPARED, Sql.ROLLBACK_PREPARED, Sql.LOCK, Sql.DECLARE}
 
 #: What runs in a block of pgshim's own.
 ATOMIC = frozenset({Sql.CALL, Sql.DO})
 
 _ROLES = frozenset({b"role", b"session_authorization"})
-
-_ENDS = frozenset({Sql.COMMIT, Sql.ROLLBACK, Sql.PREPARE_TRANSACTION})
-_CONTROL = _ENDS | {Sql.BEGIN, Sql.SAVEPOINT, Sql.RELEASE, Sql.ROLLBACK_TO}
 
 
 def goes_bare(s: Conversation, found: Verdict) -> bool:
@@ -130,7 +112,7 @@ def before_execute(s: Conversation, found: Verdict) -> bool | None:
     if s.is_wrapped and (found.kind in _BARE or found.may_copy_in):
         text = "transaction control and COPY in one batch with CALL or DO are not supported by pgshim"
         return s.refuse(b"0A000", text, "Send them in batches of their own.")
-    if found.kind in _CONTROL and found.statements[0].chains and s.outstanding.changes_settings():
+    if found.kind in CONTROL and found.statements[0].chains and s.outstanding.changes_settings():
         return False
     return None
 
@@ -143,7 +125,7 @@ def owed_for(s: Conversation, found: Verdict, owed: Owed) -> Owed:
         s.settings.is_active = s.settings.is_unsettled = True
         if assignment.scope is Scope.LOCAL:
             return owed
-        watch = _retag_reset if assignment.is_reset else None
+        watch = partial(retag, b"RESET") if assignment.is_reset else None
         effect = assigning.default_effect(s, assignment)
         return Owed(Kind.EXECUTE, WATCH, watch=watch, edit=assigning.drop_local_warning, effect=effect)
     effect = effect_of(s, found)
@@ -153,18 +135,14 @@ def owed_for(s: Conversation, found: Verdict, owed: Owed) -> Owed:
     return Owed(Kind.EXECUTE, WATCH, effect=effect)
 
 
-def _retag_reset(type_code: int, message: bytes) -> bytes | None:
-    return hot.command_complete(b"RESET") if type_code == _COMMAND_COMPLETE else None
-
-
 def effect_of(s: Conversation, found: Verdict) -> Effect | None:
     """What the statement makes of the settings, or of the block, once it is answered."""
     settings = s.settings
-    if found.kind in _ENDS and not (settings.current is settings.begin and not s.outstanding.changes_settings()):
+    if found.kind in ENDS and not (settings.current is settings.begin and not s.outstanding.changes_settings()):
         return s.end_transaction
-    if found.kind in _ENDS or found.kind is Sql.BEGIN:
+    if found.kind in ENDS or found.kind is Sql.BEGIN:
         return CHANGES_STATUS
-    if found.kind in _CONTROL:
+    if found.kind in CONTROL:
         return partial(note_savepoint, s, found.statements[0])
     return None
 
@@ -190,7 +168,7 @@ def after_execute(s: Conversation, found: Verdict) -> None:
             for sql in block_statements(settings.injection, piece.modes):
                 s.carry_out(sql)
         s.is_in_force = True
-    elif found.kind in _ENDS:
+    elif found.kind in ENDS:
         s.is_in_force = piece.chains
         if piece.chains:
             is_undone = found.kind is Sql.ROLLBACK or s.status == hot.IN_FAILED_BLOCK
