@@ -22,6 +22,12 @@
 """
 
 
+_OUT_OF_STEP = (
+    "Check that --upstream is a PostgreSQL server or pooler. One that loses replies to pipelined batches needs "
+    "--pipeline=serial. What was being committed may or may not have been."
+)
+
+
 class PgshimError(Exception):
     """An error with what a client is shown of it: SQLSTATE, message and, where there is a way out, a hint."""
 
@@ -121,3 +127,6 @@ class UpstreamViolation(PgshimError):
     """The upstream answered out of order: no later reply can be trusted."""
 
     sqlstate = b"08P01"
+
+    def __init__(self, message: str, *, hint: str = _OUT_OF_STEP) -> None:
+        super().__init__(message, hint=hint)

@@ -17,6 +17,9 @@ _INT32 = Struct("!I")
 _INT16 = Struct("!H")
 _COLUMN = Struct("!IhIhih")
 
+#: Bytes of a position in an error, P included: an Int32 in decimal.
+_POSITION_SIZE = 11
+
 SYNC = b"S\0\0\0\x04"
 FLUSH = b"H\0\0\0\x04"
 TERMINATE = b"X\0\0\0\x04"
@@ -138,11 +141,14 @@ def format_of(formats: bytes, index: int) -> int:
 
 
 def read_only_value(rows: bytes | bytearray) -> bytes:
-    """The value of a result of one row and one column (a DataRow); empty for NULL or none."""
+    """The text of a result of one row and one column (a DataRow); empty for NULL or none."""
     if len(rows) < 11:
         return b""
     size = _INT32.unpack_from(rows, 7)[0]
-    return b"" if size == 0xFFFFFFFF else bytes(rows[11 : 11 + size])
+    value = bytes(rows[11:])
+    if len(value) != (0 if size == 0xFFFFFFFF else size) or b"\0" in value:
+        raise _bad_format()
+    return value
 
 
 def expand_result_formats(rest: bytes, columns: int) -> bytes:
@@ -268,7 +274,7 @@ def with_position(message: bytes, change: Callable[[int], int | None] | None) ->
     """The same with its position changed, or without it where that gives None. Characters, the first is 1."""
     parts = message[5:-1].split(b"\0")
     for index, part in enumerate(parts):
-        if part[:1] == b"P" and part[1:].isdigit():
+        if part[:1] == b"P" and part[1:].isdigit() and len(part) <= _POSITION_SIZE:
             position = change(int(part[1:])) if change is not None else None
             parts[index : index + 1] = [] if position is None else [b"P%d" % position]
             return _HEADER.pack(message[0], len(b"\0".join(parts)) + 5) + b"\0".join(parts) + b"\0"

@@ -29,10 +29,12 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_connections",)
+    __slots__ = ("_connections", "under_way")
 
     def __init__(self) -> None:
         self._connections: dict[bytes, Connection] = {}
+        #: CancelRequests that are being forwarded: each has two sockets.
+        self.under_way = 0
 
     def register(self, connection: Connection) -> None:
         """The connection has got its BackendKeyData."""
@@ -54,7 +56,11 @@ class Canceller:
             logger.debug("CancelRequest dropped: %s", "nothing to cancel" if connection else "unknown key")
         else:
             logger.debug("CancelRequest", extra={"connection": connection.number})
-            await self.send(key, connection.upstream, connection.endpoint, connection)
+            self.under_way += 1
+            try:
+                await self.send(key, connection.upstream, connection.endpoint, connection)
+            finally:
+                self.under_way -= 1
         client.close()
 
     async def send(

@@ -17,7 +17,7 @@ from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamUnreac
 from pgshim.protocol import hot
 from pgshim.proxy import farewells
 from pgshim.proxy.departure import Departure
-from pgshim.proxy.flow import Flow, UpstreamSide
+from pgshim.proxy.flow import LONG_READ, Flow, UpstreamSide
 from pgshim.proxy.sockets import HIGH_WATER, abort, close_gently
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class Connection(asyncio.Protocol):
             self._write()
             if session.is_terminated or session.backlog_size > HIGH_WATER or self._has_attention:
                 self._settle()
+            if len(data) >= LONG_READ:
+                self.flow.give_way()
         elif self.phase == Phase.LOGIN:
             self._log_in(from_client=data)
         elif self.phase == Phase.CONNECTING:
@@ -234,8 +236,7 @@ class Connection(asyncio.Protocol):
 
     def _adjust_reading(self) -> None:
         """Read from each side what the other can take."""
-        session = self._session
-        is_held = session is not None and session.backlog_size > HIGH_WATER
+        is_held = self._session is not None and self._session.backlog_size > HIGH_WATER
         self._has_attention = is_held or self._is_half_closed or self._is_draining
         self.flow.adjust(is_held=is_held or self.phase == Phase.CONNECTING)
 
@@ -248,9 +249,10 @@ class Connection(asyncio.Protocol):
         level = logging.DEBUG if isinstance(error, (IdleTimeout, ShuttingDown)) else logging.WARNING
         logger.log(level, "closed: %s", error.message, extra={"connection": self.number})
         self._write()
-        client = self.flow.client
+        client, stage = self.flow.client, self._session or self._login
+        is_told = stage is not None and stage.has_said_fatal
         # Inside a reply that is cut off, the bytes of an error would be taken for the rest of it.
-        if client is not None and not (self._session is not None and self._session.is_inside_reply):
+        if not (client is None or is_told or (self._session is not None and self._session.is_inside_reply)):
             client.write(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
         self._end(is_trusted=not isinstance(error, UpstreamViolation))
 

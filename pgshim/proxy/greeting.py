@@ -59,8 +59,10 @@ class Greeting(asyncio.Protocol):
             self._read()
 
     def data_received(self, data: bytes) -> None:
-        self._early += data
-        self._read()
+        # Behind a CancelRequest nothing is read any more.
+        if self in self._server.greetings:
+            self._early += data
+            self._read()
 
     def eof_received(self) -> None:
         return None

@@ -90,7 +90,8 @@ class Server:
 
     def admit(self, sock: socket.socket, *, is_at_session_endpoint: bool = False) -> None:
         """Take a client's socket from the accept loop."""
-        in_use = len(self._arrivals) + len(self.greetings) + 2 * len(self.connections) + len(self.departures)
+        in_use = len(self._arrivals) + len(self.greetings) + len(self.departures)
+        in_use += 2 * (len(self.connections) + self.canceller.under_way)
         if in_use >= self._descriptors:
             # No time to ask who it is: a CancelRequest or an SSLRequest ends here as well.
             error = self._no_room()

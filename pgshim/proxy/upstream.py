@@ -109,7 +109,9 @@ class Upstream:
             await loop.sock_connect(sock, endpoint.sockaddr)
             context = self._contexts.upstream_side(self._tls)
             if context is None or not await self._has_tls(loop, sock, endpoint):
-                transport, _ = await loop.create_connection(factory, sock=sock)
+                # With uvloop's create_connection, the socket object of a transport that is closed in `connection_made`
+                # keeps the number of a descriptor that is no longer its own, and closes it a second time.
+                transport, _ = await loop.connect_accepted_socket(factory, sock)
             else:
                 transport, _ = await loop.create_connection(
                     factory,
@@ -159,7 +161,10 @@ class Upstream:
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, answer: bytes
     ) -> UpstreamUnreachable:
         """The error for an ErrorResponse in answer to the SSLRequest; what it says is not told where TLS is due."""
-        while len(answer) < _LONGEST_REFUSAL and (more := await loop.sock_recv(sock, _LONGEST_REFUSAL)):
+        while len(answer) < min(_LONGEST_REFUSAL, 1 + int.from_bytes(answer[1:5].ljust(4, b"\xff"))):
+            more = await loop.sock_recv(sock, _LONGEST_REFUSAL)
+            if not more:
+                break
             answer += more
         text = ""
         if self._tls == "prefer":

@@ -6,7 +6,7 @@ says so.
 
 from __future__ import annotations
 
-from pgshim.errors import MalformedMessage, UpstreamViolation
+from pgshim.errors import MalformedMessage, PgshimError, UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
 from pgshim.session.client_settings import ClientSettings
@@ -14,17 +14,9 @@ from pgshim.session.conversation import Limits
 from pgshim.session.features import copying, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
-from pgshim.session.outstanding import (
-    COMPLETES,
-    FAKE,
-    FORWARD,
-    QUERY,
-    SKIP,
-    WATCH,
-    Kind,
-    Owed,
-)
+from pgshim.session.outstanding import FAKE, FORWARD, QUERY, SKIP, WATCH, Kind, Owed
 from pgshim.session.refusal import Policy
+from pgshim.session.replies import COMPLETES, ENDS, LENGTHS
 from pgshim.session.statements import SharedTexts
 
 _DATA_ROW = ord("D")
@@ -37,13 +29,13 @@ _TERMINATION_HINT = (
     "This session has settings in force, so pgshim runs the statement in a transaction with them. RESET them, or use a "
     "connection without settings, to let a procedure end its transactions."
 )
-_RULES = FrameRules(passed=b"Dd", wanted=b"123ACEGHINRSTVWZKcnstv", hold=_HOLD)
+_RULES = FrameRules(passed=b"Dd", wanted=b"123ACEGHINRSTVWZKcnstv", hold=_HOLD, limits=LENGTHS)
 
 
 class BackendGate(FrontendGate):
     """The upstream's direction of a session."""
 
-    __slots__ = ("_backend", "_passes_backend_rest", "has_said_fatal")
+    __slots__ = ("_backend", "_has_ended", "_is_broken_off", "_passes_backend_rest", "has_said_fatal")
 
     def __init__(
         self,
@@ -57,6 +49,10 @@ class BackendGate(FrontendGate):
     ) -> None:
         super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial)
         self._backend = Framer(_RULES)
+        #: Upstream is out of order; what it said before that has been dealt with, and nothing behind it.
+        self._is_broken_off = False
+        #: Whether the last reply has ended a statement of a Query, or a FunctionCall: its ReadyForQuery may come.
+        self._has_ended = False
         #: Whether the rest of a large message from upstream goes to the client.
         self._passes_backend_rest = True
         #: Upstream has given a reason for which it will close the connection, and the client has it.
@@ -67,12 +63,15 @@ class BackendGate(FrontendGate):
         buffer, end, frames = self._backend.feed(data)
         try:
             self._take_replies(buffer, end, frames)
-        except MalformedMessage as error:
-            raise UpstreamViolation(f"the upstream sent an {error.message}") from error
+        except PgshimError as error:
+            self._is_broken_off = True
+            if isinstance(error, MalformedMessage):
+                raise UpstreamViolation(f"the upstream sent an {error.message}") from error
+            raise
         if self._backend.failure is not None:
             raise UpstreamViolation(f"the upstream sent an {self._backend.failure.message}")
         self.defer()
-        if self._backlog is not None:
+        if self._backlog is not None and frames:  # Rows alone change nothing that anything waits for.
             self.resume()
 
     def _take_replies(self, buffer: bytes, end: int, frames: list[Frame]) -> None:
@@ -80,16 +79,18 @@ class BackendGate(FrontendGate):
         out = self.to_client
         pos = kept = 0
         for type_code, start, stop, missing in frames:
-            if start > pos and not self._passes_rows(buffer, pos, start):
+            if start > pos and not self._passes_rows(buffer, kept, pos, start):
                 if pos > kept:
                     out.append(buffer[kept:pos])
                 kept = start
             head = queue[0] if queue else None
-            if head is not None and head.action == FORWARD and head.replies[type_code]:
+            if head is not None and head.action == FORWARD and (role := head.replies[type_code]):
                 replacement = None
                 self._passes_backend_rest = True
-                if head.replies[type_code] == COMPLETES:
+                if role == COMPLETES:
                     queue.popleft()
+                else:
+                    self._has_ended = role == ENDS
             else:
                 if kept < start:
                     out.append(buffer[kept:start])
@@ -103,24 +104,18 @@ class BackendGate(FrontendGate):
                 kept = stop
                 self.give_answers()
             pos = stop
-        if end > pos and not self._passes_rows(buffer, pos, end):
+        if end > pos and not self._passes_rows(buffer, kept, pos, end):
             if kept < pos:
                 out.append(buffer[kept:pos])
             return
         if kept < end:
             out.append(buffer if kept == 0 and end == len(buffer) else buffer[kept:end])
 
-    @property
-    def is_inside_reply(self) -> bool:
-        """Whether the client has been given the beginning of a message, and not yet its end."""
-        return self._backend.is_inside_passed and self._passes_backend_rest and (
-            self._backend.is_continuing or self._passes_rows(b"", 0, 0)
-        )
-
-    def _passes_rows(self, buffer: bytes, start: int, end: int) -> bool:
+    def _passes_rows(self, buffer: bytes, kept: int, start: int, end: int) -> bool:
         """Whether DataRow and CopyData, which belong to the head of the queue, go to the client; else some are kept."""
         head = self.outstanding[0] if self.outstanding else None
         if head is None or not head.replies[_DATA_ROW]:
+            self.to_client.append(buffer[kept:start])  # What stands in front of them is the client's.
             raise UpstreamViolation("the upstream sent rows that nothing asked for")
         if head.action == WATCH and head.watch is not None:
             if head.watch(CONTINUATION, b"") is None:
@@ -159,6 +154,8 @@ class BackendGate(FrontendGate):
             if head.effect is not None:
                 head.effect(buffer[start:stop])
             self._complete(head)
+        else:
+            self._has_ended = role == ENDS
         return replacement
 
     def _on_copy_in(self, head: Owed) -> bytes | None:
@@ -166,6 +163,7 @@ class BackendGate(FrontendGate):
         if self.is_copying_in:
             self.ended_copies = 0  # The Query's next COPY.
         self.is_copying_in = True
+        self._has_ended = False
         if not head.may_copy_in:
             self.outstanding[0] = Owed(
                 head.kind, WATCH, change=head.change, watch=head.watch, may_copy_in=True, failure=head.failure
@@ -200,8 +198,10 @@ class BackendGate(FrontendGate):
     def _on_ready(self, head: Owed | None, message: bytes) -> bytes | None:
         """ReadyForQuery: the end of a Query, a FunctionCall, or all up to a Sync."""
         status = message[5] if len(message) == 6 else 0
-        if head is None or not head.has_ready or status not in hot.READY:
+        is_due = head is not None and head.has_ready and (self._has_ended or head.kind is Kind.SYNC)
+        if head is None or not is_due or status not in hot.READY:
             raise UpstreamViolation("the upstream sent a ReadyForQuery out of order")
+        self._has_ended = False
         self.outstanding.popleft()
         if self.is_copying_in:
             self._end_copy(has_failed=False)
@@ -248,8 +248,11 @@ class BackendGate(FrontendGate):
     def _on_error(self, head: Owed | None, message: bytes, missing: int) -> bytes | None:
         """ErrorResponse: fails the head of the queue; for an extended-query message also all up to the next Sync."""
         is_fatal = message.startswith(b"SFATAL\0", 5) or b"\0VFATAL\0" in message or b"\0VPANIC\0" in message
+        if self.has_said_fatal:
+            # PgBouncer puts an error of its own behind a server's last words; a server has only one.
+            return b""
         if head is None or is_fatal:
-            self.has_said_fatal |= is_fatal
+            self.has_said_fatal = is_fatal
             return None if missing else with_hint(message)
         if self.is_copying_in:
             # What a CopyFail ends, the server has read up to it.
@@ -268,6 +271,7 @@ class BackendGate(FrontendGate):
         if b"\0C2D000\0" in message and self.settings.current:
             replacement = hot.with_hint(replacement or message, _TERMINATION_HINT)
         if head.has_ready:
+            self._has_ended = True
             if head.may_copy_in:
                 self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
             return replacement

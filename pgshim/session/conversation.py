@@ -12,6 +12,7 @@ from pgshim.session.encodings import to_utf8
 from pgshim.session.outstanding import (
     BIND_OWN,
     CHANGES_STATUS,
+    CLOSE_OWN,
     EXECUTE_OWN,
     FAKE,
     LOCAL_SYNC,
@@ -20,6 +21,7 @@ from pgshim.session.outstanding import (
     PARSE_SKIPPED,
     SKIP,
     SYNC,
+    SYNC_COPY,
     SYNC_PURE,
     SYNC_SKIPPED,
     WATCH,
@@ -30,7 +32,7 @@ from pgshim.session.outstanding import (
 )
 from pgshim.session.state import Limits as Limits
 from pgshim.session.state import State
-from pgshim.session.statements import Change, Statement
+from pgshim.session.statements import FINISHED, GONE, Change, Statement
 
 #: A Parse that every server refuses with a syntax error: it makes the server fail where pgshim has to.
 BAD_PARSE = hot.parse_unnamed(b"pgshim raises an error of its own here\0\0\0")
@@ -38,7 +40,13 @@ BAD_PARSE = hot.parse_unnamed(b"pgshim raises an error of its own here\0\0\0")
 #: Bind and Execute of the unnamed statement and portal, without parameters, all rows.
 BIND_UNNAMED = hot.bind_unnamed(b"", 6) + bytes(6)
 EXECUTE_UNNAMED = hot.message(ord("E"), b"\0" + bytes(4))
+#: What the unnamed portal is bound to when nothing more can come from it.
+_NOT_RUNNING = (None, FINISHED, GONE)
 
+_OWN_PORTAL = b"pgshim's own\0"
+_BIND_OWN_PORTAL = hot.message(ord("B"), _OWN_PORTAL + bytes(7))
+_EXECUTE_OWN_PORTAL = hot.message(ord("E"), _OWN_PORTAL + bytes(4))
+_CLOSE_OWN_PORTAL = hot.message(ord("C"), b"P" + _OWN_PORTAL)
 
 #: A division by zero: no syntax error, so that a failed block refuses it as it does everything.
 _FAILING_QUERY = hot.query(b"SELECT 1/0")
@@ -102,8 +110,15 @@ class Conversation(State):
     def carry_out(self, sql: bytes, owed: Owed = EXECUTE_OWN) -> None:
         """Send a statement of pgshim's own, in the transaction that is open; the client sees nothing of it."""
         self.send(hot.parse_unnamed(sql + b"\0\0\0"), PARSE_OWN)
-        self.send(BIND_UNNAMED, BIND_OWN)
-        self.send(EXECUTE_UNNAMED, owed)
+        if self.portals.get(b"") in _NOT_RUNNING:
+            self.send(BIND_UNNAMED, BIND_OWN)
+            self.send(EXECUTE_UNNAMED, owed)
+            self.has_own_portal = True
+        else:
+            # The client may have more rows to come from its own.
+            self.send(_BIND_OWN_PORTAL, BIND_OWN)
+            self.send(_EXECUTE_OWN_PORTAL, owed)
+            self.send(_CLOSE_OWN_PORTAL, CLOSE_OWN)
         self.slot = None
 
     def fail_query(self, error: bytes) -> None:
@@ -173,19 +188,20 @@ class Conversation(State):
         elif self.is_wrapped:
             self.end_wrapped(NOTHING, has_failed=has_failed)
         else:
-            self._send_sync(SYNC_PURE if self.is_pure else SYNC)
+            self._send_sync(SYNC_PURE if self.is_pure else SYNC_COPY if self.has_copy else SYNC)
 
     def end_wrapped(self, wrapped: Withheld, *, has_failed: bool = False) -> None:
         """End what is open, a block of pgshim's own, with its COMMIT; the ReadyForQuery is the client's."""
         self.holds_all = True
         if not has_failed:
+            self.portals.clear()
             self.carry_out(b"COMMIT", Owed(Kind.EXECUTE, SKIP, edit=edit_own, effect=self.end_transaction))
         self._send_sync(Owed(Kind.SYNC, effect=CHANGES_STATUS, wrapped=wrapped))
 
     def end_query(self) -> None:
         """End what is open upstream, for a Query of the client's that went up as extended-query messages."""
         self.batch += 1
-        self._send_sync(SYNC)
+        self._send_sync(SYNC_COPY)
 
     def end_transaction(self, message: bytes) -> None:
         """COMMIT, ROLLBACK or PREPARE TRANSACTION has been carried out; the tag says which."""

@@ -25,6 +25,8 @@ _RUN = 1
 _Held = tuple[int, bytes, int, int, int]
 
 _TERMINATE, _COPY_DONE, _COPY_FAIL, _SYNC, _FLUSH = b"XcfSH"
+#: The length of a message without a body.
+_BARE = 4
 #: What no client may send before the end of its copy data.
 _NOT_IN_COPY = frozenset(b"QPBDEF")
 #: What may open an exchange with the server that only a Sync ends.
@@ -36,6 +38,9 @@ _NEVER_HELD = _ENDING | {_SYNC, _FLUSH}
 #: Replies owed to one client, above which it has to wait for some.
 _MAX_OUTSTANDING = 4096
 
+#: Those owed for Syncs amid copy data, which cannot wait: the end of the data comes behind them.
+_MAX_IN_COPY = 2 * _MAX_OUTSTANDING
+
 
 def frontend_rules(max_message: int) -> FrameRules:
     """Which frontend messages are looked at: all but CopyData. `max_message`: of Parse and Query, in bytes."""
@@ -44,7 +49,7 @@ def frontend_rules(max_message: int) -> FrameRules:
         wanted=b"QPBEDCHSXFcf",
         hold=max_message,
         holds={ord("B"): BIND_HOLD, ord("F"): BIND_HOLD},
-        limits=dict.fromkeys(b"EDCHSXcf", SMALL_MESSAGE_LIMIT),
+        limits=dict.fromkeys(b"EDCXcf", SMALL_MESSAGE_LIMIT) | dict.fromkeys(b"HS", _BARE),
     )
 
 
@@ -125,11 +130,15 @@ class FrontendGate(Conversation):
         """
         if self.holds_all:
             return type_code != CONTINUATION
+        queue = self.outstanding
         if self.is_copying_in and not self.ended_copies:
             if type_code in _NOT_IN_COPY:
                 raise ProtocolViolation(f"unexpected message type 0x{type_code:02X} during COPY from stdin")
+            if type_code == _SYNC and len(queue) > _MAX_IN_COPY:
+                raise ProtocolViolation("too many Sync messages during COPY from stdin")
             return False
-        queue = self.outstanding
+        if self.ended_copies > _MAX_OUTSTANDING and type_code in (_COPY_DONE, _COPY_FAIL):
+            raise ProtocolViolation("too many CopyDone and CopyFail messages")
         if len(queue) > _MAX_OUTSTANDING and type_code not in _ENDING:
             return True
         if type_code in _NEVER_HELD:

@@ -295,4 +295,6 @@ def _without_channel_binding(message: bytes) -> bytes:
             "the server offers no authentication that can pass through pgshim: it insists on channel binding",
             hint="Connect to the database directly, or allow SCRAM-SHA-256 without channel binding.",
         )
+    if kept == mechanisms:
+        return message
     return hot.message(message[0], message[5:9] + b"".join(mechanism + b"\0" for mechanism in kept) + b"\0")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-#: What a backend message is to the reply at the head of the queue.
-OUT_OF_ORDER, WITHIN, COMPLETES = range(3)
+#: What a backend message is to the reply at the head of the queue. ENDS: of a Query, a statement of it; a
+#: ReadyForQuery comes right behind such a message, or an ErrorResponse, or the server has lost its place.
+OUT_OF_ORDER, WITHIN, COMPLETES, ENDS = range(4)
 
 
 class Kind(IntEnum):
@@ -30,12 +31,14 @@ class Kind(IntEnum):
     VERIFICATION = 12
 
 
-def _replies(within: bytes, completes: bytes) -> bytes:
+def _replies(within: bytes, completes: bytes, ends: bytes = b"") -> bytes:
     table = bytearray(256)
     for type_code in within:
         table[type_code] = WITHIN
     for type_code in completes:
         table[type_code] = COMPLETES
+    for type_code in ends:
+        table[type_code] = ENDS
     return bytes(table)
 
 
@@ -48,14 +51,18 @@ REPLIES = {
     Kind.DESCRIBE_STATEMENT: _replies(b"t", b"Tn"),
     Kind.DESCRIBE_PORTAL: _replies(b"", b"Tn"),
     Kind.EXECUTE: _replies(b"DHWdc", b"CIs"),
-    Kind.QUERY: _replies(b"TDCIHWdc", b""),
-    Kind.FUNCTION_CALL: _replies(b"V", b""),
+    Kind.QUERY: _replies(b"TDHWdc", b"", b"CI"),
+    Kind.FUNCTION_CALL: _replies(b"", b"", b"V"),
     Kind.SYNC: _replies(b"", b""),
     Kind.COPY_DATA: _replies(b"", b""),
     Kind.LOCAL: _replies(b"", b""),
     Kind.LOCAL_SYNC: _replies(b"", b""),
     Kind.VERIFICATION: _replies(b"t", b"Tn"),
 }
+
+#: Type code -> the length (bytes, the length field included) of a message that is always as long: one that says it is
+#: longer would swallow what comes behind it, and its client would wait for ever.
+LENGTHS = dict.fromkeys(b"123Icns", 4) | {ord("Z"): 5}
 
 #: The kinds that are answered with a ReadyForQuery.
 HAS_READY = frozenset({Kind.QUERY, Kind.FUNCTION_CALL, Kind.SYNC})

@@ -46,6 +46,8 @@ class Session(BackendGate):
         """Take the next bytes from upstream. Raises UpstreamViolation: no reply can be trusted any more."""
         super().receive_from_upstream(data)
         if self.is_abandoned:
+            if self.is_copying_in:
+                self._fail_copy()
             self._roll_back()
 
     def take_client_output(self) -> bytes:
@@ -64,6 +66,13 @@ class Session(BackendGate):
         joined = b"".join(parts)
         parts.clear()
         return joined
+
+    @property
+    def is_inside_reply(self) -> bool:
+        """Whether the client has been given the beginning of a message, and not yet its end."""
+        if self._is_broken_off or not self._backend.is_inside_passed:
+            return False
+        return self._passes_backend_rest if self._backend.is_continuing else self._passes_rows(b"", 0, 0, 0)
 
     @property
     def is_busy(self) -> bool:
@@ -96,16 +105,20 @@ class Session(BackendGate):
         if self._frontend.is_inside_passed:
             self.is_broken = True
             return
-        if not self.ended_copies and copying.takes_copy_data(self):
-            copying.end_copy(self, hot.message(_COPY_FAIL, b"the client is gone\0"))
-            if self.is_copying_in:
-                self.outstanding.drop_swallowed_syncs(has_failed=False)
+        self._fail_copy()
         if self.is_open:
             if self.outstanding or not self.is_skipping:
                 # Its Sync alone would commit what it had no time to.
                 self.raise_error(b"")
             self.sync_unseen()
         self._roll_back()
+
+    def _fail_copy(self) -> None:
+        """End the data of a COPY; a Query may have another one behind that which the client has ended."""
+        if not self.ended_copies and copying.takes_copy_data(self):
+            copying.end_copy(self, hot.message(_COPY_FAIL, b"the client is gone\0"))
+            if self.is_copying_in:
+                self.outstanding.drop_swallowed_syncs(has_failed=False)
 
     def _roll_back(self) -> None:
         if not self.outstanding and not self.is_open and self.status != hot.IDLE:

@@ -20,6 +20,8 @@ _TEXT_TYPES = frozenset(
 _BOOLEAN_TYPES = frozenset({(b"bool",), (b"boolean",), (b"pg_catalog", b".", b"bool")})
 # A longer argument counts as computed, though it may be a constant in many parentheses.
 _MOST_TOKENS = 64
+# Of a parameter's number: a server refuses larger ones.
+_MOST_DIGITS = 9
 
 _TRUE = re.compile(rb"\s*(?:t(?:r(?:ue?)?)?|y(?:es?)?|on|1)\s*", re.IGNORECASE)
 _FALSE = re.compile(rb"\s*(?:f(?:a(?:l(?:se?)?)?)?|no?|off?|0)\s*", re.IGNORECASE)
@@ -129,7 +131,8 @@ def _peeled(statement: Sequence[Lexeme], span: _Span, types: frozenset[tuple[byt
 def _constant(text: bytes, expression: Sequence[Lexeme]) -> bytes | int | None:
     """The value of a string constant, the number of a parameter, or None."""
     if len(expression) == 1 and expression[0][0] is TokenKind.PARAMETER:
-        return int(expression[0][1][1:])
+        digits = expression[0][1][1:]
+        return int(digits) if len(digits) <= _MOST_DIGITS else None
     string = read_string(text, expression, 0)
     return string[0] if string is not None and string[1] == len(expression) else None
 

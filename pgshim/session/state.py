@@ -32,9 +32,11 @@ class State:
         "copy_query",
         "drawing",
         "ended_copies",
+        "has_copy",
         "has_executed",
         "has_begun_amid",
         "has_ended_amid",
+        "has_own_portal",
         "has_sql_prepared",
         "holds_all",
         "is_copying_in",
@@ -75,6 +77,8 @@ class State:
         self.statements = Statements()
         #: Portal name -> the statement that was bound to it. Ends with the transaction.
         self.portals: dict[bytes, Statement] = {}
+        #: Whether pgshim has used the unnamed portal since the client last bound one.
+        self.has_own_portal = False
         #: The last batch in which a statement was bound that pgshim carries out itself.
         self.substituted_batch = -1
         #: The transaction status of the last ReadyForQuery.
@@ -95,6 +99,8 @@ class State:
         self.is_pure = True
         #: Whether an Execute went up in this batch.
         self.has_executed = False
+        #: Whether a COPY may be among the Executes of this batch.
+        self.has_copy = False
         #: Whether the client's messages are dropped up to its Sync, as the server does after an error.
         self.is_skipping = False
         #: Whether the server has said CopyInResponse for the head of the queue.
@@ -132,7 +138,7 @@ class State:
         """What is known of a batch before its first message."""
         self.is_plain = True
         self.is_pure = True
-        self.has_executed = False
+        self.has_executed = self.has_copy = False
         self.is_in_force = False
         self.has_ended_amid = self.has_begun_amid = False
         self.is_wrapped = False

@@ -17,8 +17,9 @@ from pgshim.session.sql import Kind, Verdict, localize, verdict
 #: PostgreSQL keeps statement and portal names in tables with keys of NAMEDATALEN bytes: what lies beyond is ignored.
 NAME_SIZE = 63
 
-#: Stands on a pooled server for a statement that must not run there: no effect, no row, refused in a failed block.
-_SUBSTITUTE = b"SELECT LIMIT 0"
+#: Stands on a pooled server for a statement that must not run there. Like DEALLOCATE it returns no rows, takes its
+#: snapshot when it is executed (a SELECT's Parse does), and is refused in a failed block; it costs new plans at most.
+SUBSTITUTE = b"DISCARD PLANS"
 
 _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 
@@ -50,7 +51,7 @@ class Text:
     def _upstream_sql(self, sql: bytes) -> bytes | None:
         """The text that goes up, where it is not the client's: see `features.settings`, `features.deallocation`."""
         if self.is_substituted:
-            return _SUBSTITUTE
+            return SUBSTITUTE
         if not self.verdict.touches_settings or len(self.verdict.statements) > 1:
             return None
         piece = self.verdict.statements[0]
@@ -157,6 +158,16 @@ class Unsettled:
 UNSETTLED = Unsettled()
 
 
+def _stands_for_a_portal() -> Statement:
+    return Statement(Text(b"", hot.parse_unnamed(b"\0\0\0"), standard_strings=True))
+
+
+#: In place of a portal's statement: it has been executed to its end, and as one that returns no rows cannot be again.
+FINISHED = _stands_for_a_portal()
+#: The portal is gone, though the server still has one of that name.
+GONE = _stands_for_a_portal()
+
+
 class Statements:
     """The statements of one connection, the unnamed one (the empty name) included."""
 
@@ -179,6 +190,11 @@ class Statements:
     def size(self) -> int:
         """Bytes of text of all statements, those on their way included."""
         return self._size + self._coming_size
+
+    @property
+    def coming_size(self) -> int:
+        """Bytes of text of the statements that are on their way."""
+        return self._coming_size
 
     def find(self, name: bytes, batch: int) -> Statement | None | Unsettled:
         """The statement of that name as a message of that batch will find it."""

@@ -51,11 +51,26 @@ def test_the_format_of_a_parameter(codes: tuple[int, ...], found: tuple[int, ...
 # Rows.
 
 
-@given(st.lists(st.none() | st.binary(max_size=9), min_size=1, max_size=1))
-def test_the_value_of_a_row_of_one_column(values: list[bytes | None]) -> None:
-    row = DataRow(tuple(values)).encode()
-    assert hot.read_only_value(row) == (values[0] or b"")
-    assert hot.read_only_value(bytearray(row)) == (values[0] or b"")
+@given(st.none() | st.binary(max_size=9).filter(lambda value: b"\0" not in value))
+def test_the_value_of_a_row_of_one_column(value: bytes | None) -> None:
+    row = DataRow((value,)).encode()
+    assert hot.read_only_value(row) == (value or b"")
+    assert hot.read_only_value(bytearray(row)) == (value or b"")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        DataRow((b"a\0b",)).encode(),
+        DataRow((b"a", b"b")).encode(),
+        DataRow((b"a",)).encode() * 2,
+        DataRow((b"abc",)).encode()[:-1],
+        DataRow((None,)).encode() + b"x",
+    ],
+)
+def test_what_is_no_text_of_one_row_and_one_column_is_refused(rows: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        hot.read_only_value(rows)
 
 
 def test_of_no_row_and_of_no_column_it_is_empty() -> None:
@@ -109,5 +124,6 @@ def test_a_position_is_changed_and_nothing_else(message: ErrorResponse | NoticeR
 
 
 def test_what_only_looks_like_a_position_stays() -> None:
-    message = ErrorResponse(((b"M", b"P12"), (b"P", b"here"), (b"p", b"4"))).encode()
-    assert hot.without_position(message) == message
+    for digits in (b"here", b"9" * 5000):
+        message = ErrorResponse(((b"M", b"P12"), (b"P", digits), (b"p", b"4"))).encode()
+        assert hot.without_position(message) == message

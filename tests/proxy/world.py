@@ -252,13 +252,18 @@ class Client:
 
     def reset(self) -> None:
         """Leave with a TCP reset: a FIN alone could as well be a half-close."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        reset(self.writer)
 
     async def close(self) -> None:
         self.writer.close()
         await asyncio.sleep(0)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with a TCP reset."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def until(condition: Any, timeout: float = 5.0) -> None:

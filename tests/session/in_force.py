@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pgshim.protocol import Message
-from pgshim.protocol.backend import BindComplete, NoticeResponse, ParameterStatus, ParseComplete
+from pgshim.protocol.backend import BindComplete, CloseComplete, NoticeResponse, ParameterStatus, ParseComplete
 from pgshim.protocol.frontend import Query, Sync
-from tests.session.messages import IDLE, IN_BLOCK, bind, columns, done, execute, parse, row
+from tests.session.messages import IDLE, IN_BLOCK, bind, close_portal, columns, done, execute, parse, row
 from tests.session.script import SessionScript
 
 TEXT = 25
@@ -56,6 +56,16 @@ def said(sql: bytes) -> tuple[Message, ...]:
     return parse(b"", sql), bind(b""), execute()
 
 
+def own_beside(*statements: bytes) -> tuple[Message, ...]:
+    """The same while the client may have more rows to come from its unnamed portal."""
+    name = b"pgshim's own"
+    return tuple(
+        message
+        for sql in statements
+        for message in (parse(b"", sql), bind(b"", portal=name), execute(name), close_portal(name))
+    )
+
+
 #: What a client gets for one.
 SAID = (ParseComplete(), BindComplete())
 
@@ -68,6 +78,11 @@ def carried_out(*tags: bytes) -> tuple[Message, ...]:
 def shown(*values: bytes) -> tuple[Message, ...]:
     """The server's answers to SHOWs in the extended-query protocol."""
     return tuple(message for value in values for message in (*SAID, row(value), done(b"SHOW")))
+
+
+def shown_beside(*values: bytes) -> tuple[Message, ...]:
+    """The same where they have a portal of their own."""
+    return tuple(message for value in values for message in (*shown(value), CloseComplete()))
 
 
 def told(*values: bytes) -> tuple[Message, ...]:

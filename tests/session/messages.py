@@ -10,6 +10,7 @@ import pglast
 from pgshim.protocol import Message, backend
 from pgshim.protocol.backend import ErrorResponse, FieldDescription, ReadyForQuery, RowDescription, TransactionStatus
 from pgshim.protocol.frontend import Bind, Close, Describe, Execute, Parse, Query, Target
+from pgshim.session.statements import SUBSTITUTE
 
 IDLE = ReadyForQuery(TransactionStatus.IDLE)
 IN_BLOCK = ReadyForQuery(TransactionStatus.IN_TRANSACTION)
@@ -124,25 +125,19 @@ A_PARSE_THAT_FAILS = Pattern(
     lambda message: isinstance(message, Parse) and not message.statement and is_refused_by_every_server(message.query),
 )
 A_HARMLESS_PARSE = Pattern(
-    "Parse of '' with a SELECT of nothing",
-    lambda message: (
-        isinstance(message, Parse)
-        and not message.statement
-        and message.query.startswith(b"SELECT")
-        and not getattr(pglast.parse_sql(message.query.decode())[0].stmt, "targetList", ())
-    ),
+    "Parse of '' with what stands for a DEALLOCATE",
+    lambda message: isinstance(message, Parse) and not message.statement and message.query == SUBSTITUTE,
 )
 
 
-def harmless_query(visible: bytes = b"") -> Pattern:
-    """A Query without the DEALLOCATE, and as long as the client's text where that is given."""
+def harmless_query() -> Pattern:
+    """A Query without the DEALLOCATE."""
 
     def fits(message: Message) -> bool:
         return (
             isinstance(message, Query)
             and b"deallocate" not in message.query.lower()
-            and b"discard" not in message.query.lower()
-            and (not visible or len(message.query) == len(visible))
+            and b"discard all" not in message.query.lower()
         )
 
     return Pattern("Query without DEALLOCATE", fits)

@@ -142,6 +142,18 @@ def test_the_second_copy_of_a_query_is_made_to_fail(script: SessionScript) -> No
     assert script.session.is_at_rest
 
 
+def test_the_second_copy_of_a_query_is_made_to_fail_when_it_begins_after_the_client_is_gone(
+    script: SessionScript,
+) -> None:
+    text = b"copy t from stdin; copy t from stdin"
+    script.frontend_sends(Query(text), CopyDone()).upstream_receives(Query(text), CopyDone())
+    is_left(script).expects_nothing()
+    script.upstream_sends(CopyInResponse(0, ()), done(b"COPY 0")).expects_nothing()
+    script.upstream_sends(CopyInResponse(0, ())).upstream_receives(A_COPY_FAIL)
+    script.upstream_sends(server_error(b"57014"), IDLE).expects_nothing()
+    assert script.session.is_at_rest
+
+
 def test_a_copy_by_execute_is_made_to_fail(script: SessionScript) -> None:
     script.prepares(b"c", b"copy t from stdin").begins()
     script.frontend_sends(bind(b"c"), execute(), Flush())

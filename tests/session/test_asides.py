@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgshim.errors import UpstreamViolation
 from pgshim.protocol import Message
 from pgshim.protocol.backend import (
     BindComplete,
@@ -112,6 +113,31 @@ def test_a_session_says_whether_the_client_is_inside_a_reply(script: SessionScri
     assert session.is_inside_reply
     script.upstream_answers(notice[500_000:], done(), IDLE)
     assert not session.is_inside_reply
+
+
+def test_the_client_is_inside_a_row_also_behind_replies_that_are_not_its_own(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"copy t from stdin")).gone_up()
+    script.upstream_sends(ParseComplete(), BindComplete()).expects_nothing()
+    script.upstream_answers(row(b"1").encode()[:-1])
+    assert script.session.is_inside_reply
+
+
+def test_the_client_is_not_inside_a_row_that_comes_behind_a_break(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"x")).upstream_receives(Query(b"x"))
+    with pytest.raises(UpstreamViolation):
+        script.upstream_sends(row(b"1"), ParseComplete(), row(b"2").encode()[:-1])
+    assert not script.session.is_inside_reply
+    script.frontend_receives(row(b"1"))
+
+
+def test_what_comes_ahead_of_rows_that_nobody_asked_for_is_not_lost(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"x")).upstream_receives(Query(b"x"))
+    script.upstream_answers(columns(INT4), row(b"1").encode()[:-1])
+    assert script.session.is_inside_reply
+    with pytest.raises(UpstreamViolation, match="rows that nothing asked for"):
+        script.upstream_sends(row(b"1").encode()[-1:], done(), IDLE, row(b"2").encode()[:-1])
+    script.frontend_receives(row(b"1").encode()[-1:], done(), IDLE)
+    assert not script.session.is_inside_reply
 
 
 def test_the_client_is_not_inside_a_reply_that_it_does_not_get(script: SessionScript) -> None:

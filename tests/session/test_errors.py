@@ -82,6 +82,14 @@ def test_a_fatal_error_in_an_older_servers_form_is_one(script: SessionScript) ->
     assert script.session.has_said_fatal
 
 
+def test_what_a_pooler_says_behind_the_last_words_of_a_server_is_not_passed_on(script: SessionScript) -> None:
+    # libpq takes a second error for another result: psycopg then says "received 2 results from command 'COMMIT'".
+    last_words = server_error(b"57P01", b"terminating", b"FATAL")
+    script.frontend_sends(Query(b"COMMIT")).upstream_receives(Query(b"COMMIT"))
+    script.upstream_sends(last_words, server_error(b"08P01", b"server conn crashed?", b"FATAL"))
+    script.frontend_receives(last_words)
+
+
 def test_a_text_that_speaks_of_fatal_is_not(script: SessionScript) -> None:
     script.frontend_sends(parse(b"", b"x"), Sync()).upstream_receives(parse(b"", b"x"), Sync())
     script.upstream_answers(server_error(b"P0001", b"VFATAL SFATAL"), IDLE)
@@ -193,6 +201,7 @@ def test_a_reply_that_nothing_asked_for_is_given_to_nobody(script: SessionScript
         (parse(b"s", b"x"), CopyInResponse(0, ())),
         (Query(b"x"), ParseComplete()),
         (Query(b"x"), PortalSuspended()),
+        (Query(b"x"), IDLE),
         (FunctionCall(1, (), (), 0), done()),
         (Sync(), done()),
         (execute(), NoData()),
@@ -217,6 +226,7 @@ def test_a_reply_out_of_order_is_given_to_nobody(
     "data",
     [
         *(b"!\0\0\0\4", b"Z\0\0\0\3", b"D\x7f\xff\xff\xff", b"Z\0\0\0\4", b"Z\0\0\0\x05X", b"Z\0\0\0\x06II"),
+        *(b"1\0\0\0\x05", b"I\0\0\0\x06", b"Z\0\0\0\x09", b"Z\x3f\0\0\0"),
         *(b"S\0\0\0\x05x", b"S\0\0\0\x07x\0y", b"p\0\0\0\4"),
     ],
 )
@@ -238,6 +248,23 @@ def test_a_malformed_description_is_the_upstreams_fault(script: SessionScript, d
     script.expects_nothing()
 
 
+def test_a_ready_for_query_that_comes_before_the_end_of_a_query_answers_none(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"select 1"), Query(b"select 2"))
+    script.upstream_receives(Query(b"select 1"), Query(b"select 2"))
+    script.upstream_answers(done(b"SELECT 0"), columns(INT4), row(b"1"))
+    with pytest.raises(UpstreamViolation):
+        script.upstream_sends(IDLE, done())
+    script.expects_nothing()
+
+
+def test_a_ready_for_query_that_comes_twice_is_not_the_next_querys(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"a"), Query(b"b")).upstream_receives(Query(b"a"), Query(b"b"))
+    script.upstream_answers(done(), IDLE)
+    with pytest.raises(UpstreamViolation):
+        script.upstream_sends(IDLE)
+    script.expects_nothing()
+
+
 def test_every_error_has_a_sqlstate_of_five_characters() -> None:
     def all_of(kind: type[PgshimError]) -> list[type[PgshimError]]:
         return [kind, *(each for sub in kind.__subclasses__() for each in all_of(sub))]
@@ -247,7 +274,8 @@ def test_every_error_has_a_sqlstate_of_five_characters() -> None:
         assert (len(raised.sqlstate), raised.message, raised.hint, str(raised)) == (
             *(5, "what went wrong", "what to do", "what went wrong"),
         )
-    assert kind("x").hint == ""
+    assert PgshimError("x").hint == ""
+    assert "--pipeline=serial" in UpstreamViolation("x").hint
 
 
 def test_rows_in_a_block_pass_with_their_status(script: SessionScript) -> None:

@@ -144,6 +144,13 @@ def test_a_small_message_that_says_it_is_large_ends_the_connection(script: Sessi
     script.expects_nothing()
 
 
+@pytest.mark.parametrize("type_code", b"HS")
+def test_a_body_in_a_message_that_has_none_ends_the_connection(script: SessionScript, type_code: int) -> None:
+    with pytest.raises(InvalidLength, match="invalid message length 5"):
+        script.frontend_sends(bytes((type_code,)) + b"\0\0\0\x05x")
+    script.expects_nothing()
+
+
 def test_values_are_not_limited(start: Start) -> None:
     script = start(max_message=1000).prepares(b"s", b"call p($1)")
     script.frontend_sends(bind(b"s", b"v" * 50_000), execute(), Sync())

@@ -128,6 +128,10 @@ def test_channel_binding_is_taken_out_of_the_offer(script: LoginScript) -> None:
     script.frontend_receives(AuthenticationSASL((b"SCRAM-SHA-256",)))
 
 
+def test_an_offer_without_it_is_relayed_as_it_came(script: LoginScript) -> None:
+    script.upstream_answers(b"R\0\0\0\x18\0\0\0\x0aSCRAM-SHA-256\0x\0")
+
+
 def test_an_upstream_that_insists_on_channel_binding_is_refused_with_a_hint(script: LoginScript) -> None:
     with pytest.raises(FeatureNotSupported, match="channel binding") as caught:
         script.upstream_sends(AuthenticationSASL((b"SCRAM-SHA-256-PLUS",)))

@@ -193,7 +193,8 @@ def test_temporary_tables_of_the_transaction_work_in_a_block(script: SessionScri
 
 
 def test_temporary_tables_of_the_transaction_work_in_a_query_that_is_a_block(script: SessionScript) -> None:
-    script.queries(b"begin; " + b"; ".join(ON_COMMIT_DROP) + b"; commit", done(), IDLE)
+    each = [done() for _ in ON_COMMIT_DROP]
+    script.queries(b"begin; " + b"; ".join(ON_COMMIT_DROP) + b"; commit", done(b"BEGIN"), *each, done(b"COMMIT"), IDLE)
 
 
 def test_temporary_tables_of_the_transaction_work_in_one_batch(script: SessionScript) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgshim.protocol.backend import EmptyQueryResponse
 from pgshim.protocol.frontend import Query, Sync
 from tests.session.in_force import SAID, said
 from tests.session.messages import (
@@ -223,4 +224,4 @@ def test_a_statement_of_the_same_name_is_still_there_after_a_refused_parse(scrip
 
 @pytest.mark.parametrize("sql", [b"", b";", b"-- listen x"])
 def test_an_empty_query_is_none(script: SessionScript, sql: bytes) -> None:
-    script.queries(sql, IDLE)
+    script.queries(sql, EmptyQueryResponse(), IDLE)

@@ -7,6 +7,7 @@ import pytest
 from pgshim.protocol import Message
 from pgshim.protocol.backend import BindComplete, FieldDescription, ParseComplete, RowDescription
 from pgshim.protocol.frontend import Flush, Query, Sync
+from pgshim.session.statements import SUBSTITUTE
 from tests.session.in_force import (
     INJECTED,
     ONE_OF_ALL,
@@ -125,7 +126,7 @@ def test_amid_a_batch_it_goes_up(script: SessionScript) -> None:
 def test_discard_all_amid_a_batch_resets_the_settings(start: Start) -> None:
     script = sets_again(start(startup=WORK_MEM), b"work_mem", b"5kB")
     script.frontend_sends(parse(b"s", b"select 1"), Query(b"discard all"))
-    script.upstream_receives(*own(select({b"work_mem": b"5kB"})), parse(b"", b"select 1"), Query(b"SELECT"))
+    script.upstream_receives(*own(select({b"work_mem": b"5kB"})), parse(b"", b"select 1"), Query(SUBSTITUTE))
     script.upstream_sends(*INJECTED, ParseComplete(), columns(), row(), done(), IDLE)
     script.frontend_receives(ParseComplete(), done(b"DISCARD ALL"), IDLE)
     has_in_force(script, WORK_MEM)

@@ -139,6 +139,11 @@ def test_the_name_is_known_from_a_constant_or_a_parameter(argument: str, name: b
     assert (found.name, found.value, found.is_local) == (name, 2, 3)
 
 
+def test_a_parameter_that_no_server_takes_is_not_known() -> None:
+    (found,) = read(f"select set_config(${'9' * 5000}, $2, $3)")
+    assert (found.name, found.value, found.is_local) == (None, 2, 3)
+
+
 @pytest.mark.parametrize(("argument", "known"), VALUES.items())
 def test_of_the_value_a_parameter_and_null_are_known(argument: str, known: tuple[int | None, bool]) -> None:
     (found,) = read(f"select set_config('a', {argument}, true)")

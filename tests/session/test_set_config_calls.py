@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgshim.protocol.backend import ParseComplete
+from pgshim.protocol.backend import CloseComplete, ParseComplete
 from pgshim.protocol.frontend import Query, Sync
 from pgshim.session.features import assigning
 from pgshim.session.session import Policy
@@ -16,10 +16,12 @@ from tests.session.in_force import (
     has_in_force,
     local,
     own,
+    own_beside,
     said,
     select,
     setting,
     shown,
+    shown_beside,
     told,
 )
 from tests.session.messages import (
@@ -48,8 +50,8 @@ def current(name: bytes) -> bytes:
 
 def test_a_session_wide_call_goes_up_as_a_local_one(script: SessionScript) -> None:
     script.frontend_sends(*said(GLOBAL), Sync())
-    script.upstream_receives(*own(LOCAL, current(b"work_mem")), Sync())
-    script.upstream_sends(*SAID, row(b"8MB"), done(), *shown(b"8MB"), IDLE)
+    script.upstream_receives(*own(LOCAL), *own_beside(current(b"work_mem")), Sync())
+    script.upstream_sends(*SAID, row(b"8MB"), done(), *shown_beside(b"8MB"), IDLE)
     script.frontend_receives(*SAID, row(b"8MB"), done(), IDLE)
     has_in_force(script, WORK_MEM)
 
@@ -93,9 +95,12 @@ def test_null_means_what_the_client_gave_at_connect(start: Start) -> None:
         else:
             script.frontend_sends(*said(sql), Sync())
             script.upstream_receives(
-                *own(select(WORK_MEM), went_up, local(b"work_mem", b"8MB"), current(b"work_mem")), Sync()
+                *own(select(WORK_MEM), went_up),
+                *own_beside(local(b"work_mem", b"8MB"), current(b"work_mem")),
+                Sync(),
             )
-            script.upstream_sends(*INJECTED, *SAID, row(b"8MB"), done(), *carried_out(b"SET"), *shown(b"8MB"), IDLE)
+            answers = *carried_out(b"SET"), CloseComplete(), *shown_beside(b"8MB")
+            script.upstream_sends(*INJECTED, *SAID, row(b"8MB"), done(), *answers, IDLE)
             script.frontend_receives(*SAID, row(b"8MB"), done(), IDLE)
         has_in_force(script, WORK_MEM)
 
@@ -103,7 +108,7 @@ def test_null_means_what_the_client_gave_at_connect(start: Start) -> None:
 def test_two_calls_in_one_statement(script: SessionScript) -> None:
     sql = b"select set_config('work_mem', '5', false), set_config('datestyle', 'german', true)"
     script.frontend_sends(*said(sql), Sync())
-    script.upstream_receives(*own(sql.replace(b"false", b"true "), current(b"work_mem")), Sync()).forgets()
+    script.upstream_receives(*own(sql.replace(b"false", b"true ")), *own_beside(current(b"work_mem")), Sync()).forgets()
 
 
 def test_a_reported_one_is_reported(script: SessionScript) -> None:
@@ -122,8 +127,9 @@ def test_one_that_drivers_change_and_change_back(script: SessionScript) -> None:
     script.upstream_sends(*told(b"on")).upstream_answers(columns(TEXT), row(b"off"))
     script.upstream_sends(done(), *told(b"off"), IDLE).frontend_receives(done(), IDLE)
     script.frontend_sends(*said(on), Sync())
-    script.upstream_receives(*own(select({b"jit": b"off"}), on.replace(b"false", b"true "), current(b"jit")), Sync())
-    script.upstream_sends(*INJECTED, *SAID, row(b"on"), done(), *shown(b"on"), IDLE)
+    went_up = own(select({b"jit": b"off"}), on.replace(b"false", b"true "))
+    script.upstream_receives(*went_up, *own_beside(current(b"jit")), Sync())
+    script.upstream_sends(*INJECTED, *SAID, row(b"on"), done(), *shown_beside(b"on"), IDLE)
     script.frontend_receives(*SAID, row(b"on"), done(), IDLE)
     has_in_force(script, {})
 
@@ -132,8 +138,8 @@ def test_an_extended_one_asks_for_the_servers_value_first(script: SessionScript)
     off = b"select set_config('jit', 'off', false)"
     went_up = off.replace(b"false", b"true ")
     script.frontend_sends(*said(off), Sync())
-    script.upstream_receives(parse(b"", went_up), *own(b'SHOW "jit"', went_up, current(b"jit")), Sync())
-    script.upstream_sends(ParseComplete(), *shown(b"on"), *SAID, row(b"off"), done(), *shown(b"off"), IDLE)
+    script.upstream_receives(parse(b"", went_up), *own(b'SHOW "jit"', went_up), *own_beside(current(b"jit")), Sync())
+    script.upstream_sends(ParseComplete(), *shown(b"on"), *SAID, row(b"off"), done(), *shown_beside(b"off"), IDLE)
     script.frontend_receives(*SAID, row(b"off"), done(), IDLE)
 
 

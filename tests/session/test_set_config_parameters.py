@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgshim.protocol.backend import BindComplete, NoData, ParameterDescription, ParseComplete
+from pgshim.protocol.backend import BindComplete, CloseComplete, NoData, ParameterDescription, ParseComplete
 from pgshim.protocol.frontend import Bind, Sync
 from pgshim.session.features import assigning
 from tests.session.in_force import (
@@ -16,8 +16,10 @@ from tests.session.in_force import (
     has_in_force,
     local,
     own,
+    own_beside,
     select,
     shown,
+    shown_beside,
 )
 from tests.session.messages import (
     IDLE,
@@ -56,8 +58,8 @@ def parses(script: SessionScript, sql: bytes = ALL_PARAMETERS) -> SessionScript:
 def binds(script: SessionScript, sent: Bind, went_up: Bind, *names: bytes, sql: bytes = ALL_PARAMETERS) -> None:
     """In autocommit, with nothing in force: the settings that are asked for behind it."""
     script.frontend_sends(sent, execute(), Sync())
-    script.upstream_receives(parse(b"", sql), gone_up(went_up), execute(), *own(*map(current, names)), Sync())
-    script.upstream_sends(*SAID, row(b"8MB"), done(), *shown(*[b"8MB"] * len(names)), IDLE)
+    script.upstream_receives(parse(b"", sql), gone_up(went_up), execute(), *own_beside(*map(current, names)), Sync())
+    script.upstream_sends(*SAID, row(b"8MB"), done(), *shown_beside(*[b"8MB"] * len(names)), IDLE)
     script.frontend_receives(BindComplete(), row(b"8MB"), done(), IDLE)
 
 
@@ -119,10 +121,11 @@ def test_a_value_that_is_null_means_what_the_client_gave_at_connect(start: Start
         parse(b"", sql.replace(b"false", b"true ")),
         bind(b"", b"8MB"),
         execute(),
-        *own(local(b"work_mem", b"8MB"), current(b"work_mem")),
+        *own_beside(local(b"work_mem", b"8MB"), current(b"work_mem")),
         Sync(),
     )
-    script.upstream_sends(*INJECTED, *SAID, row(b"8MB"), done(), *carried_out(b"SET"), *shown(b"8MB"), IDLE)
+    answers = *carried_out(b"SET"), CloseComplete(), *shown_beside(b"8MB")
+    script.upstream_sends(*INJECTED, *SAID, row(b"8MB"), done(), *answers, IDLE)
     script.frontend_receives(*SAID, row(b"8MB"), done(), IDLE)
 
 
@@ -133,7 +136,7 @@ def test_its_parameter_types_are_pinned_with_the_local_call(script: SessionScrip
     script.upstream_receives(parse(b"", went_up), describe(b""), Sync())
     script.upstream_answers(ParseComplete(), ParameterDescription((TEXT,)), NoData(), IDLE)
     script.frontend_sends(bind(b"s", b"5"), execute(), Sync()).upstream_receives(
-        *(parse(b"", went_up, TEXT), bind(b"", b"5"), execute(), *own(current(b"work_mem")), Sync())
+        *(parse(b"", went_up, TEXT), bind(b"", b"5"), execute(), *own_beside(current(b"work_mem")), Sync())
     )
     script.forgets()
 

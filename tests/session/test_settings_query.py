@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pgshim.errors import UpstreamViolation
 from pgshim.protocol import Message
 from pgshim.protocol.backend import BindComplete, CopyInResponse, ParseComplete
 from pgshim.protocol.frontend import CopyData, CopyDone, Flush, Query, Sync
+from pgshim.session.statements import SUBSTITUTE
 from tests.session.in_force import (
     INJECTED,
     NOTICE,
@@ -52,6 +54,13 @@ def test_a_set_that_fails_sets_nothing(script: SessionScript) -> None:
     script.frontend_sends(Query(b"set work_mem = '\xc3\xa4'")).gone_up()
     script.upstream_answers(server_error(b"22023"), IDLE)
     has_in_force(script, {})
+
+
+def test_a_ready_for_query_ahead_of_what_the_set_has_come_to_is_no_answer(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"set work_mem = 5")).gone_up()
+    with pytest.raises(UpstreamViolation):
+        script.upstream_sends(done(b"SET"), IDLE)
+    script.expects_nothing()
 
 
 def test_a_set_in_a_text_that_fails_later_is_not_kept(script: SessionScript) -> None:
@@ -199,7 +208,7 @@ def test_a_deallocate_among_them_is_carried_out_with_it(start: Start) -> None:
     script.frontend_sends(parse(b"a", b"select 1"), Sync()).forgets()
     script.upstream_sends(*INJECTED, ParseComplete(), IDLE).frontend_receives(ParseComplete(), IDLE)
     script.frontend_sends(Query(b"deallocate a; select 1"))
-    script.upstream_receives(Query(SAID_AGAIN + b"SELECT".ljust(12) + b"; select 1"))
+    script.upstream_receives(Query(SAID_AGAIN + SUBSTITUTE.ljust(12) + b"; select 1"))
     script.upstream_sends(done(b"SET"), columns(), row(), done()).frontend_receives(done(b"DEALLOCATE"))
     script.upstream_answers(*A_ROW, IDLE)
 

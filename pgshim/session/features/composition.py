@@ -174,7 +174,7 @@ class Composer:
         if assignment.scope is Scope.LOCAL:
             s.settings.locals |= dict.fromkeys(assignment.names)
             script.copy(piece.end, FORWARDED)
-            if assignment.is_default:
+            if assignment.is_default and not (self._is_single and self._is_outside):
                 self._put_defaults(assignment)
             return
         for name in () if assignment.is_default else assignment.names:

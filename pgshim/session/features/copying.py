@@ -67,6 +67,7 @@ def start_copy_query(s: Conversation, sql: bytes, change: Change | None) -> None
     s.send(BIND_UNNAMED, BIND_SKIPPED)
     s.copy_query = Owed(Kind.EXECUTE, WATCH, may_copy_in=True, change=change)
     s.send(EXECUTE_UNNAMED, s.copy_query)
+    s.has_own_portal = True
     s.flush()
     s.forget_slot()
     s.is_plain = s.is_pure = False

@@ -16,7 +16,7 @@ from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
-from pgshim.session.statements import NAME_SIZE, Change, Statement, Unsettled
+from pgshim.session.statements import NAME_SIZE, SUBSTITUTE, Change, Statement, Unsettled
 
 _TAGS = {Sql.DISCARD_ALL: b"DISCARD ALL", Sql.DISCARD_PLANS: b"DISCARD PLANS"}
 
@@ -126,7 +126,7 @@ def replaced(s: Conversation, found: Verdict) -> Replacement | None:
             step = Step(hides_rows=True, error=_unknown(piece.name or b""))
             replacement.pieces[index] = FAILURE, step
         else:
-            replacement.pieces[index] = b"SELECT", Step(hides_rows=True, tag=_tag(piece))
+            replacement.pieces[index] = SUBSTITUTE, Step(hides_rows=True, tag=_tag(piece))
             replacement.names |= names
     return replacement
 
@@ -156,8 +156,8 @@ def _discard(s: Conversation, piece: Piece) -> bool | None:
         return None  # The server refuses it.
     change = Change(dict.fromkeys(s.statements.names() | {b""}), s.batch)
     s.statements.announce(change)
-    script = Script(b"SELECT")
-    script.copy(6, Step(hides_rows=True, tag=b"DISCARD ALL", effect=partial(reset_all, s)))
+    script = Script(SUBSTITUTE)
+    script.copy(len(SUBSTITUTE), Step(hides_rows=True, tag=b"DISCARD ALL", effect=partial(reset_all, s)))
     s.settings.is_active = s.settings.is_unsettled = True
     owed = Owed(Kind.QUERY, WATCH, watch=script, rows=script.rows, change=change, effect=CHANGES_STATUS)
     s.send_query(hot.query(script.text()), owed)

@@ -21,10 +21,10 @@ from pgshim.session.outstanding import (
     Kind,
     Owed,
 )
-from pgshim.session.pieces import ENDS
+from pgshim.session.pieces import CONTROL, ENDS
 from pgshim.session.sql import Kind as Sql
 from pgshim.session.sql import Verdict, verdict
-from pgshim.session.statements import NAME_SIZE, Statement
+from pgshim.session.statements import FINISHED, GONE, NAME_SIZE, Statement
 
 _ERROR = ord("E")
 
@@ -44,6 +44,10 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         return True
     portal = hot.read_execute(buffer, start, end)[:NAME_SIZE]
     statement = s.portals.get(portal)
+    if statement is FINISHED:
+        return s.refuse(b"55000", f'portal "{portal.decode("utf-8", "replace")}" cannot be run')
+    if statement is GONE or (s.has_own_portal and not portal):
+        return s.refuse(b"34000", f'portal "{portal.decode("utf-8", "replace")}" does not exist')
     found = statement.text.verdict if statement is not None else None
     if (found is None or found.may_end_transaction) and s.has_unverified:
         return False
@@ -82,6 +86,7 @@ def _owed(found: Verdict) -> Owed:
 def _send_execute(s: Conversation, message: bytes, owed: Owed) -> None:
     s.is_plain = False
     s.has_executed = True
+    s.has_copy = s.has_copy or owed.may_copy
     s.send(message, owed)
 
 
@@ -97,13 +102,20 @@ def _execute_looked_after(
     if found.has_hazards and refusals.refuses_execute(s, found):
         return True
     if statement.text.is_substituted:
-        return deallocation.on_execute(s, statement, message)
+        is_dealt_with = deallocation.on_execute(s, statement, message)
+        if is_dealt_with:
+            s.portals[portal] = GONE if found.kind is Sql.DISCARD_ALL else FINISHED
+        return is_dealt_with
     owed = _owed(found)
     if is_kept:
         owed = settings.owed_for(s, found, owed)
     _send_execute(s, message, owed)
     _note(s, found)
     if is_kept:
+        if found.kind in ENDS:
+            s.portals.clear()
+        elif found.kind in CONTROL or (len(found.statements) == 1 and found.statements[0].assignment is not None):
+            s.portals[portal] = FINISHED
         settings.after_execute(s, found)
         set_config.after_execute(s, s.setting_portals.get(portal, []))
     return True
@@ -114,6 +126,8 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     if s.is_skipping:
         s.passes_rest = False
         return True
+    if _is_behind_copy(s):
+        return False
     size = end - start - 1 + missing
     if size > s.limits.max_message:
         s.passes_rest = False
@@ -127,6 +141,11 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         s.send_query(buffer[start:end], QUERY if change is None else Owed(Kind.QUERY, WATCH, change=change))
         return True
     return _on_query_of_interest(s, sql, buffer[start:end])
+
+
+def _is_behind_copy(s: Conversation) -> bool:
+    """Whether a COPY of the batch that is open is unanswered: at its end PgBouncer 1.18 forgets what else it owes."""
+    return s.is_open and s.outstanding.may_copy()
 
 
 def _is_of_interest(sql: bytes) -> bool:
@@ -177,7 +196,7 @@ def on_function_call(s: Conversation, buffer: bytes, start: int, end: int, missi
     s.passes_rest = not s.is_skipping
     if s.is_skipping:
         return True
-    if s.has_unverified or (s.settings.is_active and settings.waits_for_replies(s)):
+    if s.has_unverified or _is_behind_copy(s) or (s.settings.is_active and settings.waits_for_replies(s)):
         return False
     if refusals.refuses_function_call(s, hot.read_function_oid(buffer, start, end)):
         s.passes_rest = False

@@ -17,8 +17,10 @@ from pgshim.session.pieces import is_computed
 from pgshim.session.sql import Verdict, verdict
 from pgshim.session.statements import NAME_SIZE, Statement, Unsettled
 
-_PARSE, _BIND, _DESCRIBE, _FLUSH, _SYNC = b"PBDHS"
+_PARSE, _BIND, _DESCRIBE, _FLUSH, _SYNC, _QUERY, _FUNCTION_CALL = b"PBDHSQF"
 _STATEMENT = ord("S")
+#: What waits for replies, or makes the rest of its batch do so.
+_WAITING = frozenset({_FLUSH, _QUERY, _FUNCTION_CALL})
 
 
 def must_wait(s: Conversation, messages: Iterable[tuple[int, bytes, int, int, int]]) -> bool:
@@ -26,42 +28,54 @@ def must_wait(s: Conversation, messages: Iterable[tuple[int, bytes, int, int, in
 
     messages -- (type code, buffer, start, end, missing) from its first one on
     """
-    is_unverified = s.has_unverified
-    own: set[bytes] = set()
+    batch = _Batch(s)
     for type_code, buffer, start, end, missing in messages:
         if type_code == _SYNC:
             return False
-        if type_code == _FLUSH or missing:
+        if type_code in _WAITING or missing:
             return True
-        if _depends(s, own, is_unverified, type_code, buffer, start, end):
+        if batch.depends(type_code, buffer, start, end):
             return True
     return True
 
 
-def _depends(
-    s: Conversation, own: set[bytes], is_unverified: bool, type_code: int, buffer: bytes, start: int, end: int
-) -> bool:
-    """Whether what becomes of a message hangs on replies to an earlier batch. `own`: names that this one has parsed."""
-    if type_code == _PARSE:
-        name, sql, _ = hot.read_parse(buffer, start, end)
-        name = name[:NAME_SIZE]
-        is_taken = bool(name) and name not in own and isinstance(s.statements.find(name, s.batch), Unsettled)
-        own.add(name)
-        return is_taken or _waits(s, verdict(sql, s.standard_strings), is_unverified)
-    if type_code == _BIND:
-        name = hot.read_bind_names(buffer, start, end)[1]
-    elif type_code == _DESCRIBE:
-        target, name = hot.read_target(buffer, start, end)
-        if target != _STATEMENT:
+class _Batch:
+    """A batch that is looked at before it goes up."""
+
+    __slots__ = ("_is_unverified", "_own", "_session")
+
+    def __init__(self, s: Conversation) -> None:
+        self._session = s
+        #: Names that it has parsed itself.
+        self._own: set[bytes] = set()
+        #: Whether something in front is executed of which it will not be known whether it may stand.
+        self._is_unverified = s.has_unverified
+
+    def depends(self, type_code: int, buffer: bytes, start: int, end: int) -> bool:
+        """Whether what becomes of a message hangs on replies, to an earlier batch or to this one."""
+        s = self._session
+        if type_code == _PARSE:
+            name, sql, _ = hot.read_parse(buffer, start, end)
+            name = name[:NAME_SIZE]
+            is_taken = bool(name) and name not in self._own and isinstance(s.statements.find(name, s.batch), Unsettled)
+            self._own.add(name)
+            return is_taken or _waits(s, verdict(sql, s.standard_strings), self._is_unverified)
+        if type_code == _BIND:
+            name = hot.read_bind_names(buffer, start, end)[1]
+        elif type_code == _DESCRIBE:
+            target, name = hot.read_target(buffer, start, end)
+            if target != _STATEMENT:
+                return False
+        else:
             return False
-    else:
+        found = None if name[:NAME_SIZE] in self._own else s.statements.find(name[:NAME_SIZE], s.batch)
+        if not isinstance(found, Statement):
+            return isinstance(found, Unsettled)
+        if _waits(s, found.text.verdict, self._is_unverified):
+            return True
+        if type_code == _BIND and found.told is not None and found.text.verdict.has_result_check:
+            self._is_unverified = True
         return False
-    if name[:NAME_SIZE] in own:
-        return False
-    found = s.statements.find(name[:NAME_SIZE], s.batch)
-    if isinstance(found, Unsettled):
-        return True
-    return isinstance(found, Statement) and _waits(s, found.text.verdict, is_unverified)
 
 
 def _waits(s: Conversation, found: Verdict, is_unverified: bool) -> bool:

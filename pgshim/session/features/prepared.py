@@ -15,13 +15,16 @@ from pgshim.session.conversation import Conversation
 from pgshim.session.features import refusals, settings, settings_bind, shapes
 from pgshim.session.outstanding import BIND, CLOSE, DESCRIBE_PORTAL, PARSE_SKIPPED, WATCH, Kind, Owed
 from pgshim.session.sql import Verdict
-from pgshim.session.statements import NAME_SIZE, Change, Statement
+from pgshim.session.statements import FINISHED, NAME_SIZE, Change, Statement
 
 _STATEMENT = ord("S")
 _ROW_DESCRIPTION, _PARAMETER_DESCRIPTION = b"Tt"
 
 #: Portals whose statement is remembered, for one transaction.
 _MAX_PORTALS = 10_000
+
+#: Bytes of a statement's name that an error shows: errors may have to wait for their turn, thousands of them.
+_SHOWN_NAME = 1024
 
 #: A Bind that is larger goes up as it comes; its result formats are not expanded.
 BIND_HOLD = 64 * 1024
@@ -37,9 +40,9 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         s.passes_rest = False
         return s.refuse(b"54000", *too_large(size, s.limits.max_message))
     name, sql, tail = hot.read_parse(buffer, start, end)
-    shown, name = name.decode("utf-8", "replace"), name[:NAME_SIZE]
+    shown, name = _shown(name), name[:NAME_SIZE]
     text = s.texts.get(sql, tail, standard_strings=s.standard_strings)
-    if must_wait(s, text.verdict) or not _is_prepared_for(s, text.verdict):
+    if must_wait(s, text.verdict) or not (name or _has_room(s, len(tail))) or not _is_prepared_for(s, text.verdict):
         return False
     if text.is_looked_after and refusals.refuses_parse(s, text.verdict):
         return True
@@ -91,6 +94,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         return True
     s.is_plain = False
     s.passes_rest = True
+    if not portal:
+        s.has_own_portal = False
     if s.setting_portals:
         s.setting_portals.pop(portal[:NAME_SIZE], None)
     is_verified = s.slot is not statement and shapes.replay_for_bind(s, statement)
@@ -132,8 +137,13 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
     if kind != _STATEMENT:
         if settings.waits_for_replies(s):
             return False
-        s.is_plain = False
         portal = s.portals.get(name[:NAME_SIZE])
+        if s.has_own_portal and not name:
+            if portal is not FINISHED:
+                return s.refuse(b"34000", 'portal "" does not exist')
+            s.answer(hot.NO_DATA, Change({}, s.batch))
+            return True
+        s.is_plain = False
         if portal is not None and portal.text.is_substituted:
             s.send(buffer[start:end], Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=partial(_note_description, portal)))
         else:
@@ -193,8 +203,20 @@ def _unknown(s: Conversation, name: bytes) -> bool:
     """26000, as a server says it."""
     if not name:
         return s.refuse(b"26000", "unnamed prepared statement does not exist")
-    shown = name.decode("utf-8", "replace")
-    return s.refuse(b"26000", f'prepared statement "{shown}" does not exist', routine=b"FetchPreparedStatement")
+    return s.refuse(b"26000", f'prepared statement "{_shown(name)}" does not exist', routine=b"FetchPreparedStatement")
+
+
+def _shown(name: bytes) -> str:
+    return name[:_SHOWN_NAME].decode("utf-8", "replace")
+
+
+def _has_room(s: Conversation, size: int) -> bool:
+    """Whether one more unnamed statement may be on its way, of which a batch has any number; else one is awaited.
+
+    While a ReadyForQuery is owed there is: a batch goes up in one piece then, and had to be held whole for that.
+    """
+    is_much = s.statements.coming_size + size > s.limits.max_statement_bytes
+    return not is_much or not s.outstanding or s.outstanding.owes_ready()
 
 
 def _is_over_limit(s: Conversation, size: int) -> bool:

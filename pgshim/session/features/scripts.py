@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pgshim.errors import UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.session.outstanding import Effect
 
@@ -68,8 +69,8 @@ FAILURE = b"SELECT 1/0"
 class Script:
     """The text as it goes up, its steps, and the reading of the answers."""
 
-    __slots__ = ("_index", "_is_behind", "_on_error", "_parts", "_position", "_sql", "hides_ready", "rows", "steps",
-                 "withheld")  # fmt: skip
+    __slots__ = ("_has_failed", "_index", "_is_behind", "_on_error", "_parts", "_position", "_sql", "hides_ready",
+                 "rows", "steps", "withheld")  # fmt: skip
 
     def __init__(self, sql: bytes) -> None:
         self._sql = sql
@@ -79,6 +80,7 @@ class Script:
         #: Whether the next of pgshim's own comes behind a statement, rather than ahead of one.
         self._is_behind = False
         self._index = 0
+        self._has_failed = False
         self._on_error: Callable[[list[Step], int], None] | None = None
         self.steps: list[Step] = []
         #: Rows of the step that is being answered.
@@ -134,13 +136,16 @@ class Script:
     # Reading the answers.
 
     def __call__(self, type_code: int, message: bytes) -> bytes | None:
-        """See `outstanding.Watch`."""
+        """See `outstanding.Watch`. Raises UpstreamViolation."""
         if type_code == _READY:
+            if self._index < len(self.steps) and not self._has_failed:
+                raise UpstreamViolation("the upstream sent a ReadyForQuery before the end of a Query")
             return b"" if self.hides_ready else None
         step = self.steps[self._index] if self._index < len(self.steps) else FORWARDED
         if type_code == _COMMAND_COMPLETE:
             return self._complete(step, message)
         if type_code == _ERROR:
+            self._has_failed = True
             if self._on_error is not None:
                 self._on_error(self.steps, self._index)
             is_own = step.error is not None and b"\0C22012\0" in message

@@ -65,14 +65,21 @@ def waits_for_replies(s: Conversation) -> bool:
 
 def bring_into_force(s: Conversation, found: Verdict) -> bool:
     """See to it that what follows has the client's settings in force; False when it has to wait for replies."""
+    if not _is_settled(s):
+        return False
+    if not s.is_in_force and not goes_bare(s, found):
+        inject(s, left_out(found))
+    return True
+
+
+def _is_settled(s: Conversation) -> bool:
+    """Whether it is known what is to be in force now, and if nothing has to be done for it: that it is."""
     if s.is_in_force:
         return True
     if waits_for_replies(s):
         return False
     if not is_outside_block(s) or not s.settings.current:
         s.is_in_force = True
-    elif not goes_bare(s, found):
-        inject(s, left_out(found))
     return True
 
 
@@ -107,7 +114,8 @@ def wrap(s: Conversation) -> None:
 
 def before_execute(s: Conversation, found: Verdict) -> bool | None:
     """Before an Execute that has to do with settings: False when it has to wait, True when it is dealt with."""
-    if not bring_into_force(s, found):
+    # Nothing is brought into force for it: a portal that was bound before the transaction is gone.
+    if not _is_settled(s):
         return False
     if s.is_wrapped and (found.kind in _BARE or found.may_copy_in):
         text = "transaction control and COPY in one batch with CALL or DO are not supported by pgshim"

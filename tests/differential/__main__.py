@@ -1,0 +1,107 @@
+"""Plays random conversations for as long as asked: `python -m tests.differential [N] [--first NUMBER] [--server 18]`.
+
+Each difference is shrunk and printed as a script that can be pasted into `regressions`. Exit code 1 if there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import psycopg
+
+from pgshim.demo.binaries import wheel_bindir
+from tests.differential.arena import Arena, Outcome, kind_of
+from tests.differential.conversations import conversation
+from tests.differential.script import Script
+from tests.differential.shrinking import shrunk
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
+    parser.add_argument("count", nargs="?", type=int, default=1000, help="how many conversations")
+    parser.add_argument("--first", type=int, default=1, help="the number of the first one, which it has for ever")
+    parser.add_argument("--words", action="store_true", help="print what servers said, by type and SQLSTATE")
+    parser.add_argument("--server", choices=["system", "18"], default="system", help="which PostgreSQL")
+    parser.add_argument("--script", type=Path, help="plays the script in this file so many times instead")
+    arguments = parser.parse_args()
+    with Arena(wheel_bindir(18) if arguments.server == "18" else None) as arena:
+        campaign = Campaign(arena)
+        if arguments.script:
+            script = Script.parse(arguments.script.read_text())
+            return campaign.repeat(script, arguments.count)
+        status = campaign.run(arguments.count, arguments.first)
+        if arguments.words:
+            print(", ".join(f"{kind} {times}" for kind, times in campaign.messages.most_common()))
+    return status
+
+
+class Campaign:
+    """Many conversations, and what they brought to light."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+        self.counts: Counter[str] = Counter()
+        self.found: Counter[str] = Counter()
+        #: What servers have said, by type and SQLSTATE.
+        self.messages: Counter[str] = Counter()
+
+    def run(self, count: int, first: int) -> int:
+        begun = time.monotonic()
+        for number in range(first, first + count):
+            self.play(number)
+        rate = count / (time.monotonic() - begun)
+        print(
+            f"{count} conversations ({rate:.1f} a second), {self.counts['refused']} ended in a refusal, "
+            f"{self.counts['different']} differ, in {len(self.found)} ways."
+        )
+        for signature, times in self.found.most_common():
+            print(f"{times:5} {signature}")
+        if has_traceback := "Traceback (most recent call last)" in self.arena.log():
+            print(f"pgshim logged a traceback:\n{self.arena.log()[-4000:]}")
+        return 1 if self.found or has_traceback else 0
+
+    def repeat(self, script: Script, count: int) -> int:
+        """Plays one script again and again; prints the first way in which it differs."""
+        outcomes = [self.arena.play(script) for _ in range(count)]
+        wrong = [outcome for outcome in outcomes if outcome.difference and not outcome.refused]
+        print(f"{len(wrong)} of {count} differ, {sum(outcome.refused for outcome in outcomes)} ended in a refusal.")
+        print(wrong[0].difference if wrong else "\n".join(outcomes[0].own))
+        return bool(wrong)
+
+    def play(self, number: int) -> None:
+        script = conversation(Random(number))
+        try:
+            outcome = self.arena.play(script)
+        except (AssertionError, ConnectionError, psycopg.Error) as error:
+            self.found[repr(error)] += 1
+            print(f"\n== conversation {number}: {error!r}\n{script}", flush=True)
+            return
+        self.counts["refused"] += outcome.refused
+        self.messages.update(map(kind_of, outcome.own))
+        if outcome.refused or not outcome.difference:
+            return
+        self.counts["different"] += 1
+        self.found[outcome.signature] += 1
+        if self.found[outcome.signature] == 1:
+            print(f"\n== conversation {number}: {outcome.signature}\n{described(self.arena, outcome)}", flush=True)
+
+
+def described(arena: Arena, outcome: Outcome) -> str:
+    """The smallest script that differs in the same way, and how it does."""
+
+    def is_wrong(script: Script) -> bool:
+        again = arena.play(script)
+        return not again.refused and bool(again.difference) and again.signature == outcome.signature
+
+    if not is_wrong(outcome.played):
+        return f"(not seen again)\n{outcome.played}\n\n{outcome.difference}"
+    smallest = shrunk(outcome.played, is_wrong)
+    return f"{smallest}\n\n{arena.play(smallest).difference}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
