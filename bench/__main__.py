@@ -1,48 +1,92 @@
-"""`python -m bench [framing] [memory] [cpu]`: prints a table for each measurement (default: all)."""
+"""`python -m bench [NAME ...]`: prints a table for each measurement. Exit code 1: one did not come out as it has to."""
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
-from bench import cpu, framing, machine, memory
+from bench import cpu, framing, load, machine, memory, soak, streams
+from bench.outcome import NotMet
 
 Rows = Callable[[], Iterator[tuple[str, ...]]]
 
-TABLES: dict[str, tuple[str, tuple[str, ...], Rows]] = {
-    "framing": ("CPU time for each DataRow forwarded (budget 0.2 us)", ("bytes", "us"), framing.rows),
-    "memory": (
-        "Resident memory for each idle connection with ten statements (budget 10 KiB with uvloop)",
-        ("event loop", "connections", "KiB each"),
-        memory.rows,
-    ),
-    "cpu": (
-        "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",
-        ("mode", "clients", "PgBouncer", "pgshim", "ratio"),
-        cpu.rows,
-    ),
-}
+#: Columns of text where there is no terminal that says how many it has.
+WIDTH = 120
+
+#: What runs when no name is given.
+USUAL = ("framing", "memory", "cpu")
+
+
+def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
+    """name -> (title, columns, rows); `seconds` is how long the soak takes."""
+    return {
+        "framing": ("CPU time for each DataRow forwarded (budget 0.2 us)", ("bytes", "us"), framing.rows),
+        "memory": (
+            "Resident memory for each idle connection with ten statements (budget 10 KiB with uvloop)",
+            ("event loop", "connections", "KiB each"),
+            memory.rows,
+        ),
+        "cpu": (
+            "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",
+            ("mode", "clients", "PgBouncer", "pgshim", "ratio"),
+            cpu.rows,
+        ),
+        "load": (
+            f"{load.ACTIVE} busy clients, alone and beside idle ones with {len(load.STATEMENTS)} statements each",
+            ("idle", "RSS (MiB)", "KiB each", "descriptors", "queries/s", "p50 (ms)", "p99 (ms)", "errors"),
+            load.rows,
+        ),
+        "streams": (
+            f"One client that moves much, beside {streams.NEIGHBOURS} with short queries; "
+            f"pgshim may grow by {streams.GROWTH // 1024} MiB",
+            ("client", "moved (MiB)", "s", "RSS, peak (MiB)", "more (MiB)", "p50 (ms)", "p99 (ms)"),
+            streams.rows,
+        ),
+        "soak": (
+            f"{seconds:.0f} s at full load",
+            ("s", "RSS (MiB)", "CPU (%)", "operations", "clients", "descriptors", "tasks", "objects", "blocks"),
+            partial(soak.rows, seconds),
+        ),
+    }
+
+
+def show(console: Console, columns: tuple[str, ...], rows: Rows) -> None:
+    """Print a table, on a terminal line by line as it comes about. Raises NotMet, with what there is of it printed."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    with Live(table, console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for row in rows():
+            table.add_row(*row)
+            live.refresh()
+    if not console.is_terminal:
+        console.print()
 
 
 def main() -> int:
     """Print the tables that are named on the command line."""
-    wanted = sys.argv[1:] or list(TABLES)
-    unknown = [name for name in wanted if name not in TABLES]
-    if unknown:
-        print(f"no measurement is called {unknown[0]!r}; there are {', '.join(TABLES)}", file=sys.stderr)
-        return 2
-    console = Console()
-    console.print(machine.describe())
-    for name in wanted:
-        title, columns, rows = TABLES[name]
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    known = tables(0)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: {', '.join(USUAL)}")
+    parser.add_argument("--seconds", type=float, default=600, help="how long the soak takes (default 600)")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in known:
+            parser.error(f"no measurement is called {name!r}; there are {', '.join(known)}")
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(f"{machine.describe()}, {machine.busy()}")
+    for name in arguments.names or USUAL:
+        title, columns, rows = tables(arguments.seconds)[name]
         console.print(f"\n{title}")
-        table = Table()
-        for column in columns:
-            table.add_column(column, justify="right")
-        for row in rows():
-            table.add_row(*row)
-        console.print(table)
+        try:
+            show(console, columns, rows)
+        except NotMet as error:
+            console.print(f"\n{name}: {error}", markup=False, style="red")
+            return 1
     return 0
 
 

@@ -16,6 +16,11 @@ def describe() -> str:
     return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {system}"
 
 
+def busy() -> str:
+    """How busy the machine is before anything is measured: its load over the last minute."""
+    return f"load average {os.getloadavg()[0]:.1f}"
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -24,10 +29,29 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_kib(pid: int) -> int:
     """Resident memory of a process, in KiB."""
+    return _status_kib(pid, "VmRSS:")
+
+
+def peak_kib(pid: int) -> int:
+    """The most resident memory that a process has had since `reset_peak`, in KiB."""
+    return _status_kib(pid, "VmHWM:")
+
+
+def reset_peak(pid: int) -> None:
+    """Let the peak begin at what is resident now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _status_kib(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(name):
             return int(line.split()[1])
     raise ProcessLookupError(pid)
+
+
+def descriptors(pid: int) -> int:
+    """How many file descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def raise_file_limit() -> None:

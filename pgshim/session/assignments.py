@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pgshim.session.builtins import RESERVED_WORDS
 from pgshim.session.quoting import NO_COLUMN_WORDS, read_name, read_string
+from pgshim.session.set_config import OF_A_TRANSACTION
 from pgshim.session.set_config import SetConfig as SetConfig
 from pgshim.session.set_config import read_set_config as read_set_config
 from pgshim.session.tokens import Lexeme, TokenKind
@@ -59,7 +60,6 @@ class Assignment:
     at: int
 
 
-_TRANSACTION_SETTINGS = frozenset({b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable"})
 # What stands behind the first word of a setting's name; else that word begins a form of its own.
 _BEHIND_NAME = frozenset({(b"=",), (b"to",), (b".",), (b"from",)})
 _RESETS = {(b"time", b"zone"): b"timezone", (b"session", b"authorization"): b"session_authorization"}
@@ -184,7 +184,7 @@ def read_assignment(text: bytes, statement: Sequence[Lexeme]) -> Assignment | No
         return _read_characteristics(cursor, scope)
     first = cursor.position
     setting = _take_generic(cursor) if cursor.words(2)[1:] in _BEHIND_NAME else _take_form(cursor)
-    if setting is None or not cursor.is_at_end or setting.name in _TRANSACTION_SETTINGS:
+    if setting is None or not cursor.is_at_end or setting.name in OF_A_TRANSACTION:
         return None
     if setting.is_default:
         return _default(scope, setting.name, setting.spelling, is_reset=False)
@@ -200,7 +200,7 @@ def _read_reset(cursor: _Cursor) -> Assignment | None:
         if cursor.words(len(words) + 1) == words:
             return _default(Scope.SESSION, name, name, is_reset=True)
     setting = cursor.take_setting()
-    if setting is None or not cursor.is_at_end or setting[0] in _TRANSACTION_SETTINGS:
+    if setting is None or not cursor.is_at_end or setting[0] in OF_A_TRANSACTION:
         return None
     return _default(Scope.SESSION, *setting, is_reset=True)
 

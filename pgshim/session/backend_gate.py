@@ -19,8 +19,7 @@ from pgshim.session.refusal import Policy
 from pgshim.session.replies import COMPLETES, ENDS, LENGTHS
 from pgshim.session.statements import SharedTexts
 
-_DATA_ROW = ord("D")
-_READY, _ERROR, _NOTICE, _NOTIFICATION, _PARAMETER_STATUS, _COPY_IN_RESPONSE = b"ZENASG"
+_DATA_ROW, _READY, _ERROR, _NOTICE, _NOTIFICATION, _PARAMETER_STATUS, _COPY_IN_RESPONSE = b"DZENASG"
 
 #: Backend messages other than rows are small, the largest that is read being a ParameterDescription of 65,535 types;
 #: one that is larger than this passes as it comes.
@@ -156,6 +155,8 @@ class BackendGate(FrontendGate):
             self._complete(head)
         else:
             self._has_ended = role == ENDS
+            if self._has_ended and self.is_copying_in:
+                self._end_copy(has_failed=False)
         return replacement
 
     def _on_copy_in(self, head: Owed) -> bytes | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pgshim.session.quoting import quote_literal, set_local
 
-_MODES = {
+#: What a setting of the session makes of each transaction that begins.
+MODES = {
     b"default_transaction_isolation": b"transaction_isolation",
     b"default_transaction_read_only": b"transaction_read_only",
     b"default_transaction_deferrable": b"transaction_deferrable",
@@ -52,7 +53,7 @@ class Injection:
     def __init__(self, values: Mapping[bytes, Value], leave_out: frozenset[bytes] = frozenset()) -> None:
         kept = {name: value.text for name, value in values.items() if name not in leave_out}
         self.statements = tuple(set_local(name, text) for name, text in kept.items())
-        modes = {_MODES[name]: text for name, text in kept.items() if name in _MODES}
+        modes = {MODES[name]: text for name, text in kept.items() if name in MODES}
         self.modes = {name: set_local(name, text) for name, text in modes.items()}
         early = tuple(b"SET %b TO %b" % (name, quote_literal(text)) for name, text in modes.items())
         calls = b",".join(

@@ -28,7 +28,7 @@ from pgshim.session.replies import HAS_READY, REPLIES
 from pgshim.session.replies import Kind as Kind
 
 if TYPE_CHECKING:
-    from pgshim.session.statements import Change
+    from pgshim.session.statements import Change, Statement
 
 FORWARD, SKIP, WATCH, FAKE = range(4)
 
@@ -61,6 +61,7 @@ class Owed:
         "action",
         "answer",
         "change",
+        "described",
         "edit",
         "effect",
         "error",
@@ -93,6 +94,7 @@ class Owed:
         may_copy_in: bool = False,
         is_pure: bool = False,
         failure: Failure | None = None,
+        described: Statement | None = None,
     ) -> None:
         self.kind = kind
         self.action = action
@@ -120,6 +122,8 @@ class Owed:
         self.is_pure = is_pure
         #: The batch that this belongs to has to fail, though the server does not know it yet.
         self.failure = failure
+        #: DESCRIBE_STATEMENT: the statement whose description the client is waiting for.
+        self.described = described
 
     def keep_rows(self, buffer: bytes, start: int, end: int) -> None:
         """Keep rows that the client does not get; beyond any that was asked for, none of them."""

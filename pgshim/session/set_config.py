@@ -11,6 +11,9 @@ from itertools import pairwise
 from pgshim.session.quoting import read_name, read_string
 from pgshim.session.tokens import Lexeme, TokenKind
 
+#: Settings of one transaction, however they are set.
+OF_A_TRANSACTION = frozenset({b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable"})
+
 _TEXT_TYPES = frozenset(
     {
         *((b"text",), (b"varchar",), (b"character", b"varying"), (b"char", b"varying")),
@@ -90,11 +93,13 @@ def _call(text: bytes, statement: Sequence[Lexeme], name: _Span, value: _Span, i
     setting = _constant(text, _peeled(statement, name, _TEXT_TYPES))
     new = _peeled(statement, value, _TEXT_TYPES)
     parameter = _constant(text, new)
+    setting = setting.lower() if isinstance(setting, bytes) else setting
+    is_of_transaction = setting in OF_A_TRANSACTION
     return SetConfig(
-        name=setting.lower() if isinstance(setting, bytes) else setting,
+        name=setting,
         value=parameter if isinstance(parameter, int) else None,
         is_null=_words(new) == (b"null",),
-        is_local=_boolean(text, _peeled(statement, is_local, _BOOLEAN_TYPES)),
+        is_local=is_of_transaction or _boolean(text, _peeled(statement, is_local, _BOOLEAN_TYPES)),
         at=(statement[is_local[0]][2], statement[is_local[1] - 1][3]),
     )
 

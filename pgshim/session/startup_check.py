@@ -14,6 +14,7 @@ from struct import Struct
 
 from pgshim.errors import UpstreamViolation
 from pgshim.protocol import hot
+from pgshim.session.set_config import OF_A_TRANSACTION
 from pgshim.session.startup_options import set_config
 
 _INT16 = Struct("!H")
@@ -25,9 +26,6 @@ _SEVERITIES, _PLACES = b"SV", b"PpqW"
 #: What a change of role makes of them is told to the client too.
 _ROLES = frozenset({b"role", b"session_authorization"})
 _FOLLOWING_ROLES = b"is_superuser", b"session_authorization"
-
-#: In force for one transaction by their nature: at connect they are accepted and have no effect.
-_OF_A_TRANSACTION = frozenset({b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,8 @@ class SettingsCheck:
         settings: dict[bytes, bytes] = {}
         for name, value in zip(self._names, self._values, strict=False):
             settings.pop(name, None)
-            if name not in _OF_A_TRANSACTION:
+            # At connect, those of one transaction are accepted and have no effect.
+            if name not in OF_A_TRANSACTION:
                 settings[name] = value
         following = dict(zip(_FOLLOWING_ROLES, self._values[len(self._names) :], strict=False))
         return Accepted(settings, settings | following)

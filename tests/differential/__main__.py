@@ -6,6 +6,8 @@ Each difference is shrunk and printed as a script that can be pasted into `regre
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,10 +16,10 @@ from random import Random
 import psycopg
 
 from pgshim.demo.binaries import wheel_bindir
-from tests.differential.arena import Arena, Outcome, kind_of
+from tests.differential.arena import Arena, kind_of
 from tests.differential.conversations import conversation
+from tests.differential.report import described
 from tests.differential.script import Script
-from tests.differential.shrinking import shrunk
 
 
 def main() -> int:
@@ -28,6 +30,8 @@ def main() -> int:
     parser.add_argument("--server", choices=["system", "18"], default="system", help="which PostgreSQL")
     parser.add_argument("--script", type=Path, help="plays the script in this file so many times instead")
     arguments = parser.parse_args()
+    # So that the servers are stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with Arena(wheel_bindir(18) if arguments.server == "18" else None) as arena:
         campaign = Campaign(arena)
         if arguments.script:
@@ -55,7 +59,7 @@ class Campaign:
             self.play(number)
         rate = count / (time.monotonic() - begun)
         print(
-            f"{count} conversations ({rate:.1f} a second), {self.counts['refused']} ended in a refusal, "
+            f"{count} conversations ({rate:.1f} a second), {self.counts['known']} part in a known way, "
             f"{self.counts['different']} differ, in {len(self.found)} ways."
         )
         for signature, times in self.found.most_common():
@@ -67,8 +71,8 @@ class Campaign:
     def repeat(self, script: Script, count: int) -> int:
         """Plays one script again and again; prints the first way in which it differs."""
         outcomes = [self.arena.play(script) for _ in range(count)]
-        wrong = [outcome for outcome in outcomes if outcome.difference and not outcome.refused]
-        print(f"{len(wrong)} of {count} differ, {sum(outcome.refused for outcome in outcomes)} ended in a refusal.")
+        wrong = [outcome for outcome in outcomes if outcome.difference]
+        print(f"{len(wrong)} of {count} differ, {sum(outcome.is_known for outcome in outcomes)} in a known way.")
         print(wrong[0].difference if wrong else "\n".join(outcomes[0].own))
         return bool(wrong)
 
@@ -80,27 +84,14 @@ class Campaign:
             self.found[repr(error)] += 1
             print(f"\n== conversation {number}: {error!r}\n{script}", flush=True)
             return
-        self.counts["refused"] += outcome.refused
+        self.counts["known"] += outcome.is_known
         self.messages.update(map(kind_of, outcome.own))
-        if outcome.refused or not outcome.difference:
+        if not outcome.difference:
             return
         self.counts["different"] += 1
         self.found[outcome.signature] += 1
         if self.found[outcome.signature] == 1:
             print(f"\n== conversation {number}: {outcome.signature}\n{described(self.arena, outcome)}", flush=True)
-
-
-def described(arena: Arena, outcome: Outcome) -> str:
-    """The smallest script that differs in the same way, and how it does."""
-
-    def is_wrong(script: Script) -> bool:
-        again = arena.play(script)
-        return not again.refused and bool(again.difference) and again.signature == outcome.signature
-
-    if not is_wrong(outcome.played):
-        return f"(not seen again)\n{outcome.played}\n\n{outcome.difference}"
-    smallest = shrunk(outcome.played, is_wrong)
-    return f"{smallest}\n\n{arena.play(smallest).difference}"
 
 
 if __name__ == "__main__":

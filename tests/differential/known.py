@@ -1,11 +1,30 @@
-"""What may differ: the refusals, and nothing that is not in the list below."""
+"""What may differ: the refusals, and nothing that is not in the lists below."""
 
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 
 #: What pgshim says when it refuses what needs a session, or what cannot be had with settings in force.
 REFUSALS = ("supported by pgshim", "--allow", "pgshim")
+
+#: (what a server says, what pgshim says in its place): where two conversations part for one of these, the rest of them
+#: is not compared.
+PARTINGS = [
+    # In a failed block, the Parse that pgshim repeats is refused before anything is made of what comes behind it: a
+    # Bind with the wrong number of values, or a Describe of a statement that returns nothing.
+    (r"ErrorResponse\(.*C=08P01, M=bind message supplies", r"ErrorResponse\(.*C=25P02"),
+    (r"ParameterDescription", r"ErrorResponse\(.*C=25P02"),
+    # With settings in force they come ahead of any Parse: behind one, a transaction has its snapshot.
+    (r"CommandComplete\(tag=b'(BEGIN|START TRANSACTION|SET)'", r"ErrorResponse\(.*C=25001, M=SET TRANSACTION ISOLATION"),
+    # A second Describe tells what the columns are now.
+    (r"ErrorResponse\(.*C=0A000, M=cached plan must not change result type", r"RowDescription|NoData"),
+    # A server reads the parameters first.
+    (r"ErrorResponse\(", r"ErrorResponse\(.*C=0A000, M=cached plan must not change result type"),
+    # A statement whose columns have changed may have run already.
+    (r"ErrorResponse\(.*C=0A000, M=cached plan must not change result type", r"ErrorResponse\(.*C=40003"),
+]
+_PARTINGS = [(re.compile(own), re.compile(through)) for own, through in PARTINGS]
 
 
 def is_refusal(told: list[str]) -> bool:
@@ -13,24 +32,28 @@ def is_refusal(told: list[str]) -> bool:
     return any("ErrorResponse" in line and any(words in line for words in REFUSALS) for line in told)
 
 
-def without_known(own: list[str], through: list[str]) -> tuple[list[str], list[str]]:
-    """Both without what is documented to differ."""
-    return [_plain(line) for line in own], [_plain(line) for line in through]
+def part_as_known(own: list[str], through: list[str]) -> bool:
+    """Whether the first difference is one of those that are known."""
+    pairs = zip_longest(own, through, fillvalue="")
+    mine, theirs = next(((a, b) for a, b in pairs if a != b), ("", ""))
+    return any(a.match(mine) and b.match(theirs) for a, b in _PARTINGS)
 
 
 _ROUTINE = re.compile(r", R=(?!FetchPreparedStatement|RevalidateCachedQuery)\w+")
-
-
 _LISTED = re.compile(r'(\bs1|"A b"),(?=s1|public)')
 
 
+def without_known(told: list[str]) -> list[str]:
+    """Without what is documented to differ."""
+    return [_plain(line) for line in told]
+
+
 def _plain(line: str) -> str:
-    # The function of the server's source, but for those that drivers look at: a Query may go up as Parse, Bind, Execute.
+    # The function of the server's source, but for those that drivers look at: a Query may go up in other messages.
     line = _ROUTINE.sub("", line)
     # 08P01 of a Bind names the statement as the server knows it.
     line, named, _ = line.partition(", but prepared statement ")
     # A list is brought into force element by element.
     line = _LISTED.sub(r"\1, ", line)
     # 18 words the refusal of a block for the whole pipeline.
-    line = line.replace("be executed within a pipeline", "run inside a transaction block")
-    return line + named
+    return line.replace("be executed within a pipeline", "run inside a transaction block") + named

@@ -163,14 +163,15 @@ def shown(player: Player) -> list[str]:
     return [*lines, "(closed)"] if player.is_gone else lines
 
 
-_UNTOLD = frozenset({b"F", b"L"})
+_UNTOLD = frozenset("FL")
 #: OIDs from here on are those of what was created in the database.
 FIRST_OWN_OID = 16384
 
 
 def _shown(message: object) -> str:
     if isinstance(message, backend.ErrorResponse | backend.NoticeResponse):
-        told = [f"{code.decode()}={value.decode(errors='replace')}" for code, value in message.fields if code not in _UNTOLD]
+        fields = [(code.decode(), value.decode(errors="replace")) for code, value in message.fields]
+        told = [f"{code}={value}" for code, value in fields if code not in _UNTOLD]
         return f"{type(message).__name__}({', '.join(told)})"
     if isinstance(message, backend.RowDescription):
         columns = [

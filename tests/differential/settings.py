@@ -10,7 +10,7 @@ VALUES: dict[str, list[str]] = {
     "work_mem": ["'5MB'", "'6MB'", "65", "5000", "default", "NULL", "-1", "'x'", "1.5", "'7MB'"],
     "timezone": ["'UTC'", "'Asia/Tokyo'", "'Europe/Rome'", "'Bad/Zone'", "default"],
     "datestyle": ["German", "MDY", "ISO", "DMY", "bad", "default", "ISO, YMD", "SQL"],
-    "search_path": ["public", "s1", "s1, public", "pg_catalog", "default", "nosuch, public", '"$user", public', '"A b",s1'],
+    "search_path": ["public", "s1", "s1, public", "pg_catalog", "default", "nosuch, public", '"A b",s1'],
     "statement_timeout": ["default", "'10min'", "-2", "'9s'"],
     "jit": ["on", "off", "maybe", "default", "true"],
     "app.x": ["'hello'", "1", "on", "''", "default", "'a;b'", "a,b", "E'q\\'x'"],

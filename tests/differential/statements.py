@@ -184,7 +184,8 @@ SESSION = [
 ]
 
 COPIES_IN = [
-    ("copy t{c} from stdin", ["d 1\\tx\\n  d 2\\ty\\n  c", "d bad\\tx\\n  c", "d 1\\tx\\n  f no", "c", "d 1\\t  d z\\n  c", "f "]),
+    ("copy t{c} from stdin", ["d 1\\tx\\n  d 2\\ty\\n  c", "d bad\\tx\\n  c", "d 1\\tx\\n  f no"]),
+    ("copy t{c} from stdin", ["c", "d 1\\t  d z\\n  c", "f "]),
     ("copy t{c}(i) from stdin with csv", ["d 1\\n2\\n3\\n  c", "d \\n  c", "d 1,2\\n  c", "d 5\\n  S  d 6\\n  H  c"]),
     ("copy t{c} from stdin", ["d 8\\t{y*300000}\\n  c", "d x\\t{y*300000}\\n  d 9\\t9\\n  c"]),
     ("copy nosuch from stdin", ["d 1\\n  c"]),

@@ -11,7 +11,7 @@ from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning, refusals, set_config, settings
 from pgshim.session.features.scripts import FAILURE, FORWARDED, Script, Step
 from pgshim.session.hazards import Hazard
-from pgshim.session.injection import Injection
+from pgshim.session.injection import MODES, Injection
 from pgshim.session.outstanding import CHANGES_STATUS
 from pgshim.session.pieces import CONTROL, ENDS, is_computed
 from pgshim.session.quoting import set_local
@@ -25,6 +25,9 @@ _BEHIND_COMMIT = hot.error_response(
     "what follows the end of a transaction that has changed settings, in one Query, is not supported by pgshim",
     "Send what follows in a Query of its own.",
 )
+
+#: What decides the modes of a transaction that begins.
+_MODES = frozenset(MODES)
 
 
 class Composer:
@@ -191,6 +194,8 @@ class Composer:
         for sql in assignment.upstream[1:]:
             script.put(sql)
         self._repeat(assignment.upstream)
+        if not _MODES.isdisjoint(assignment.names):
+            self._pending = None  # The modes of the next transaction hang on it.
         if assignment.is_default:
             self._put_defaults(assignment)
             return

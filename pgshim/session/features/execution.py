@@ -126,7 +126,7 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     if s.is_skipping:
         s.passes_rest = False
         return True
-    if _is_behind_copy(s):
+    if _waits_amid_batch(s):
         return False
     size = end - start - 1 + missing
     if size > s.limits.max_message:
@@ -143,9 +143,13 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     return _on_query_of_interest(s, sql, buffer[start:end])
 
 
-def _is_behind_copy(s: Conversation) -> bool:
-    """Whether a COPY of the batch that is open is unanswered: at its end PgBouncer 1.18 forgets what else it owes."""
-    return s.is_open and s.outstanding.may_copy()
+def _waits_amid_batch(s: Conversation) -> bool:
+    """Whether a message with a ReadyForQuery of its own has to wait for replies to the batch that is open.
+
+    At the end of a COPY PgBouncer 1.18 forgets what else it owes. In a block of pgshim's own such a message ends the
+    block: not if a failure has the server skip it.
+    """
+    return s.is_open and bool(s.outstanding) and (s.is_wrapped or s.outstanding.may_copy())
 
 
 def _is_of_interest(sql: bytes) -> bool:
@@ -196,7 +200,7 @@ def on_function_call(s: Conversation, buffer: bytes, start: int, end: int, missi
     s.passes_rest = not s.is_skipping
     if s.is_skipping:
         return True
-    if s.has_unverified or _is_behind_copy(s) or (s.settings.is_active and settings.waits_for_replies(s)):
+    if s.has_unverified or _waits_amid_batch(s) or (s.settings.is_active and settings.waits_for_replies(s)):
         return False
     if refusals.refuses_function_call(s, hot.read_function_oid(buffer, start, end)):
         s.passes_rest = False

@@ -17,7 +17,7 @@ from pgshim.session.pieces import is_computed
 from pgshim.session.sql import Verdict, verdict
 from pgshim.session.statements import NAME_SIZE, Statement, Unsettled
 
-_PARSE, _BIND, _DESCRIBE, _FLUSH, _SYNC, _QUERY, _FUNCTION_CALL = b"PBDHSQF"
+_PARSE, _BIND, _DESCRIBE, _EXECUTE, _FLUSH, _SYNC, _QUERY, _FUNCTION_CALL = b"PBDEHSQF"
 _STATEMENT = ord("S")
 #: What waits for replies, or makes the rest of its batch do so.
 _WAITING = frozenset({_FLUSH, _QUERY, _FUNCTION_CALL})
@@ -42,12 +42,15 @@ def must_wait(s: Conversation, messages: Iterable[tuple[int, bytes, int, int, in
 class _Batch:
     """A batch that is looked at before it goes up."""
 
-    __slots__ = ("_is_unverified", "_own", "_session")
+    __slots__ = ("_described", "_has_executed", "_is_unverified", "_own", "_session")
 
     def __init__(self, s: Conversation) -> None:
         self._session = s
         #: Names that it has parsed itself.
         self._own: set[bytes] = set()
+        #: Names that it asks a description of, and whether it executes anything that may change that.
+        self._described: set[bytes] = set()
+        self._has_executed = False
         #: Whether something in front is executed of which it will not be known whether it may stand.
         self._is_unverified = s.has_unverified
 
@@ -59,16 +62,23 @@ class _Batch:
             name = name[:NAME_SIZE]
             is_taken = bool(name) and name not in self._own and isinstance(s.statements.find(name, s.batch), Unsettled)
             self._own.add(name)
+            self._described.discard(name)
             return is_taken or _waits(s, verdict(sql, s.standard_strings), self._is_unverified)
+        if type_code == _EXECUTE:
+            self._has_executed = True
         if type_code == _BIND:
-            name = hot.read_bind_names(buffer, start, end)[1]
+            name = hot.read_bind_names(buffer, start, end)[1][:NAME_SIZE]
         elif type_code == _DESCRIBE:
             target, name = hot.read_target(buffer, start, end)
+            name = name[:NAME_SIZE]
             if target != _STATEMENT:
                 return False
+            self._described.add(name)
         else:
             return False
-        found = None if name[:NAME_SIZE] in self._own else s.statements.find(name[:NAME_SIZE], s.batch)
+        if type_code == _BIND and self._has_executed and name in self._described:
+            return True
+        found = None if name in self._own else s.statements.find(name, s.batch)
         if not isinstance(found, Statement):
             return isinstance(found, Unsettled)
         if _waits(s, found.text.verdict, self._is_unverified):

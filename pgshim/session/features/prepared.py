@@ -84,7 +84,7 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         s.passes_rest = False
         return _unknown(s, name)
     found = statement.text.verdict
-    if must_wait(s, found) or not _is_prepared_for(s, found):
+    if must_wait(s, found) or shapes.awaits_description(s, statement) or not _is_prepared_for(s, found):
         return False
     is_small = end - start + missing <= BIND_HOLD and not missing
     if (s.settings.is_active or statement.text.is_looked_after) and settings_bind.refuses(
@@ -157,7 +157,7 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
     if s.slot is not statement:
         s.replay(statement)
     watch = partial(_note_description, statement)
-    s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.DESCRIBE_STATEMENT, WATCH, watch=watch))
+    s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.DESCRIBE_STATEMENT, WATCH, watch=watch, described=statement))
     return True
 
 

@@ -13,6 +13,7 @@ from pgshim.session.client_settings import Call
 from pgshim.session.conversation import Conversation
 from pgshim.session.features import assigning
 from pgshim.session.quoting import set_local
+from pgshim.session.set_config import OF_A_TRANSACTION
 from pgshim.session.sql import Statement as Piece
 from pgshim.session.sql import Verdict
 
@@ -50,7 +51,7 @@ def read_bind(found: Verdict, rest: bytes, defaults: Mapping[bytes, bytes]) -> t
                 values[number] = b"\1" if hot.format_of(formats, number) else b"true"
                 has_changed = True
         name = _at(values, call.name - 1) if isinstance(call.name, int) else call.name
-        if is_local is False and name is not None:
+        if is_local is False and name is not None and name.lower() not in OF_A_TRANSACTION:
             is_null = call.value is not None and _at(values, call.value - 1) is None
             if call.value is not None and is_null and name.lower() in defaults and call.value <= len(values):
                 values[call.value - 1] = defaults[name.lower()]

@@ -50,6 +50,16 @@ def replay_for_bind(s: Conversation, statement: Statement) -> bool:
     return True
 
 
+def awaits_description(s: Conversation, statement: Statement) -> bool:
+    """Whether a Bind has to wait for what the client is about to be told: it may have changed since it was asked."""
+    return (
+        not s.is_pure
+        and s.slot is not statement
+        and statement.text.verdict.has_result_check
+        and any(owed.described is statement for owed in s.outstanding)
+    )
+
+
 def _compare(s: Conversation, statement: Statement, type_code: int, message: bytes) -> bytes:
     """Read the server's description; the client does not see it."""
     if type_code == _PARAMETER_DESCRIPTION:
