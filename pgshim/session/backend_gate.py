@@ -161,8 +161,6 @@ class BackendGate(FrontendGate):
 
     def _on_copy_in(self, head: Owed) -> bytes | None:
         """CopyInResponse."""
-        if self.is_copying_in:
-            self.ended_copies = 0  # The Query's next COPY.
         self.is_copying_in = True
         self._has_ended = False
         if not head.may_copy_in:
@@ -204,8 +202,6 @@ class BackendGate(FrontendGate):
             raise UpstreamViolation("the upstream sent a ReadyForQuery out of order")
         self._has_ended = False
         self.outstanding.popleft()
-        if self.is_copying_in:
-            self._end_copy(has_failed=False)
         if self.ended_copies and (head.may_copy_in or not self.outstanding.has_copy_data()):
             self.ended_copies = 0
         self.status = status

@@ -57,4 +57,23 @@ REGRESSIONS: dict[str, str] = {
         0 P s3|select set_config($1, $2, $3)  B |s3|transaction_read_only|on|f  E  S
         0 Q create table x0(i int)
     """,
+    "a failure behind a COPY that has swallowed a Sync": """
+        0 Q create table x0 as select 1 as i; copy t0(i) from stdin with csv; create table x0 as select 1 as i
+        0? d 5\\n  S  d 6\\n  H  c
+        0 Q create table x0 as select 1 as i; copy t0(i) from stdin with csv; copy t0(i) from stdin with csv
+        0? d 5\\n  S  c
+        0? d 5\\n  S  c
+        0 Q select 1
+    """,
+    "a Query amid a batch whose CALL fails, with settings in force": """
+        0 P s2|call p_plain()
+        0 P s1|select set_config($1, $2, $3::bool)  B p1|s1|app.x|v|f  E p1|1  S  B p1|s2  E p1|1  E p1  Q release a
+        0 P |select concat($1, 'suffix'), length($1)|25  S
+        0 Q insert into d0 values (5), (5)
+    """,
+    "a statement that changes in the batch in which it is described": """
+        0 Q begin
+        0 P s2|select * from t0 where s = $1|25  D S|s2  P |alter table t0 add column n int  B |  E  B |s2|one  E  S
+        0 Q rollback
+    """,
 }

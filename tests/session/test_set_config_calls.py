@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pgshim.protocol.backend import CloseComplete, ParseComplete
 from pgshim.protocol.frontend import Query, Sync
 from pgshim.session.features import assigning
@@ -141,6 +143,13 @@ def test_an_extended_one_asks_for_the_servers_value_first(script: SessionScript)
     script.upstream_receives(parse(b"", went_up), *own(b'SHOW "jit"', went_up), *own_beside(current(b"jit")), Sync())
     script.upstream_sends(ParseComplete(), *shown(b"on"), *SAID, row(b"off"), done(), *shown_beside(b"off"), IDLE)
     script.frontend_receives(*SAID, row(b"off"), done(), IDLE)
+
+
+@pytest.mark.parametrize("name", [b"transaction_read_only", b"TRANSACTION_ISOLATION", b"transaction_deferrable"])
+def test_settings_of_one_transaction_end_with_it_however_they_are_set(script: SessionScript, name: bytes) -> None:
+    sql = b"select set_config('%b', 'on', false)" % name
+    script.queries(sql, columns(TEXT), row(b"on"), done(), IDLE)
+    has_in_force(script, {})
 
 
 # What cannot be followed.

@@ -112,6 +112,14 @@ def test_a_bind_that_is_no_bind_is_the_servers_to_refuse(script: SessionScript) 
     script.upstream_sends(ParseComplete(), server_error(b"08P01"), IDLE).frontend_receives(server_error(b"08P01"), IDLE)
 
 
+def test_settings_of_one_transaction_end_with_it(script: SessionScript) -> None:
+    sent = parameters(b"transaction_read_only", b"on", b"f")
+    parses(script).frontend_sends(sent, execute(), Sync())
+    went_up = parameters(b"transaction_read_only", b"on", b"true")
+    script.upstream_receives(parse(b"", ALL_PARAMETERS), gone_up(went_up), execute(), Sync())
+    script.upstream_sends(*SAID, row(b"on"), done(), IDLE).frontend_receives(BindComplete(), row(b"on"), done(), IDLE)
+
+
 def test_a_value_that_is_null_means_what_the_client_gave_at_connect(start: Start) -> None:
     script = start(startup=WORK_MEM)
     sql = b"select set_config('work_mem', $1, false)"
