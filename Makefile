@@ -5,7 +5,12 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test style types bench servers clean
+# How long `chaos` and `soak` go on, in seconds; how many conversations `differential` has; what `fuzz` is told.
+SECONDS ?=
+N ?= 5000
+FUZZ ?=
+
+.PHONY: demo test style types bench differential fuzz chaos load soak servers clean
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
@@ -21,6 +26,25 @@ types: .venv/types
 
 bench: .venv/bench servers
 	$(BIN)/python -m bench
+
+# Random conversations, each with PostgreSQL directly and through pgshim: make differential N=20000 FIRST=1
+differential: .venv/test servers
+	$(BIN)/python -m tests.differential $(N) --first $(or $(FIRST),1)
+
+# Bytes that nobody should send: make fuzz FUZZ='--seconds 1200 --target session --seed 7'
+fuzz: .venv/test
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+# A bank under sabotage: make chaos SECONDS=60
+chaos: .venv/test servers
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60)
+
+load: .venv/bench servers
+	$(BIN)/python -m bench load streams
+
+# Full load, and whether anything grows: make soak SECONDS=600
+soak: .venv/bench servers
+	$(BIN)/python -m bench soak --seconds $(or $(SECONDS),600)
 
 clean:
 	rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

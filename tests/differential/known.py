@@ -11,9 +11,9 @@ REFUSALS = ("supported by pgshim", "--allow", "pgshim")
 #: (what a server says, what pgshim says in its place): where two conversations part for one of these, the rest of them
 #: is not compared.
 PARTINGS = [
-    # In a failed block, the Parse that pgshim repeats is refused before anything is made of what comes behind it: a
-    # Bind with the wrong number of values, or a Describe of a statement that returns nothing.
-    (r"ErrorResponse\(.*C=08P01, M=bind message supplies", r"ErrorResponse\(.*C=25P02"),
+    # The Parse that pgshim repeats fails (in a failed block, or because a table has changed) before anything is made of
+    # what comes behind it: a Bind with the wrong number of values, or a Describe of a statement that returns nothing.
+    (r"ErrorResponse\(.*C=08P01, M=bind message supplies", r"ErrorResponse\("),
     (r"ParameterDescription", r"ErrorResponse\(.*C=25P02"),
     # With settings in force they come ahead of any Parse: behind one, a transaction has its snapshot.
     (r"CommandComplete\(tag=b'(BEGIN|START TRANSACTION|SET)'", r"ErrorResponse\(.*C=25001, M=SET TRANSACTION"),

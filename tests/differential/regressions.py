@@ -47,6 +47,8 @@ REGRESSIONS: dict[str, str] = {
         0 connect options=-cwork_mem%3D3MB
         0 Q set local work_mem to default
         0 Q set local application_name to default
+        0 Q set local server_version = 1
+        0 Q reset all; commit and no chain
         0 Q begin
         0 Q set local work_mem = '9MB'; set local work_mem to default; show work_mem
         0 Q commit

@@ -175,9 +175,11 @@ class Composer:
     def _assignment(self, piece: Piece, assignment: Assignment) -> None:
         s, script = self._s, self.script
         if assignment.scope is Scope.LOCAL:
-            s.settings.locals |= dict.fromkeys(assignment.names)
             script.copy(piece.end, FORWARDED)
-            if assignment.is_default and not (self._is_single and self._is_outside):
+            if self._is_single and self._is_outside:
+                return  # It comes to nothing.
+            s.settings.locals |= dict.fromkeys(assignment.names)
+            if assignment.is_default:
                 self._put_defaults(assignment)
             return
         for name in () if assignment.is_default else assignment.names:
