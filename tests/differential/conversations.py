@@ -118,9 +118,7 @@ class Speaker:
 
     def query(self) -> str:
         count = self.choice.of([1, 1, 1, 1, 1, 2, 3])
-        text = "; ".join(self.statement() for _ in range(count))
-        # A comment ends with its line; two blanks would end the message in the notation.
-        return re.sub(" {2,}", " ", "Q " + re.sub(r"(-- \w+);", "\\1\n;", text))
+        return _query([self.statement() for _ in range(count)])
 
     def burst(self) -> list[str]:
         """Messages that are written at once; if a COPY may begin with them, its data, which is written when it has."""
@@ -150,7 +148,13 @@ class Speaker:
             case "extended":
                 ahead = self.unit() + "  " if self.choice.chance(30) else ""
                 return [f"{ahead}P |{text}  B |  E   {self.choice.of(['H', 'S'])}", f"{end}  S"]
-        return [f"Q {self.statement()}; {text}; {self.statement()}", end]
+        return [_query([self.statement(), text, self.statement()]), end]
+
+
+def _query(statements: list[str]) -> str:
+    """A Query of these. A comment ends with its line; two blanks would end the message in the notation."""
+    text = re.sub(r"(-- \w+);", "\\1\n;", "; ".join(statements))
+    return re.sub(" {2,}", " ", f"Q {text}")
 
 
 def conversation(random: Random) -> Script:
