@@ -163,11 +163,14 @@ def conversation(random: Random) -> Script:
     theme = choice.of(THEMES)
     speakers = [Speaker(choice, client, theme) for client in range(choice.of([1, 1, 1, 2, 2, 3, 4]))]
     logins = {s.client: choice.of(LOGINS) for s in speakers if "setting" in theme and choice.chance(25)}
+    #: Clients that read only at the end, or when they have to.
+    late = {speaker.client for speaker in speakers if choice.chance(5)}
     steps: list[Step] = []
     for _ in range(choice.number(2, 14)):
         speaker = choice.of(speakers)
         first, *data = (burst.replace("{c}", str(speaker.client)) for burst in speaker.burst())
-        steps.append(Step.of(speaker.client, first, "!" if not data and choice.chance(8) else ""))
+        is_unread = not data and (speaker.client in late or choice.chance(8))
+        steps.append(Step.of(speaker.client, first, "!" if is_unread else ""))
         steps += [Step.of(speaker.client, burst, "?") for burst in data]
     cut = choice.of([WHOLE, WHOLE, WHOLE, 1000, 60, 7, 1])
     return Script(tuple(steps), logins, cut, is_serial=choice.chance(15))
