@@ -22,6 +22,7 @@ from tests.differential.known import is_refusal, part_as_known, without_known
 from tests.differential.players import Player, shown
 from tests.differential.script import Script, Step
 from tests.differential.settings import everything
+from tests.poolers.setups import Setup
 
 POOL_SIZE = 3
 #: Where clients have servers of their own; the other one is APP_DATABASE.
@@ -73,20 +74,30 @@ def kind_of(line: str) -> str:
 
 
 class Arena:
-    """PostgreSQL, PgBouncer, and two pgshims: one that passes pipelines, one that keeps to one batch at a time."""
+    """PostgreSQL, a pooler, and two pgshims: one that passes pipelines, one that keeps to one batch at a time.
 
-    def __init__(self, bindir: Path | None = None) -> None:
+    The pooler is the system's PgBouncer, or the one of a `setup`, of which the first pgshim has to find out whether it
+    takes pipelines.
+    """
+
+    def __init__(self, bindir: Path | None = None, setup: Setup | None = None) -> None:
         self._servers = ExitStack()
         self._bindir = bindir
+        self._setup = setup
 
     def __enter__(self) -> Self:
         with ExitStack() as servers:
             settings = {"lock_timeout": "1s", "deadlock_timeout": "100ms"}
             self.postgres = servers.enter_context(PostgresServer(bindir=self._bindir, settings=settings))
-            self.pgbouncer = servers.enter_context(PgBouncer(self.postgres, pool_size=POOL_SIZE))
+            setup = self._setup
+            self.pooler = servers.enter_context(
+                PgBouncer(self.postgres, pool_size=POOL_SIZE) if setup is None else setup.start(self.postgres)
+            )
+            modes = {"through": "through" if setup is None else "auto", "serial": "serial"}
+            own = setup.options if setup is not None else ()
             self.shims = {
-                mode: servers.enter_context(PgshimProcess(self.pgbouncer, options=["--pipeline", mode]))
-                for mode in ("through", "serial")
+                name: servers.enter_context(PgshimProcess(self.pooler, options=[*own, "--pipeline", mode]))
+                for name, mode in modes.items()
             }
             self._prepare(servers)
             self._servers = servers.pop_all()
@@ -107,7 +118,7 @@ class Arena:
         ]
         for connection in self._roots:
             connection.execute(statements.SETUP.encode())
-        pool = self.pgbouncer.endpoint().url
+        pool = self.pooler.endpoint().url
         self._pool = [
             servers.enter_context(psycopg.connect(pool, autocommit=True, prepare_threshold=None))
             for _ in range(POOL_SIZE)
@@ -119,6 +130,10 @@ class Arena:
     def log(self) -> str:
         """What both pgshims have logged."""
         return "".join(shim.log() for shim in self.shims.values())
+
+    def takes(self, script: Script) -> bool:
+        """Whether this PostgreSQL can be asked that."""
+        return self._roots[0].info.server_version < 180000 or not script.has_query_amid_batch
 
     def play(self, script: Script) -> Outcome:
         """Plays a script on both sides."""

@@ -11,6 +11,8 @@ def described(arena: Arena, outcome: Outcome) -> str:
     """The smallest script that differs in the same way, and how it does."""
 
     def is_wrong(script: Script) -> bool:
+        if not arena.takes(script):
+            return False
         again = arena.play(script)
         return bool(again.difference) and again.signature == outcome.signature
 

@@ -94,6 +94,24 @@ class Script:
         yield from map(str, self.steps)
 
     @property
+    def has_query_amid_batch(self) -> bool:
+        """Whether a client sends a Query or FunctionCall behind extended-query messages without a Sync.
+
+        PostgreSQL 18.4 loses its place when such a one fails (XX000 "unexpected state STARTED"), for whoever gets that
+        server next, too.
+        """
+        open_clients: set[int] = set()
+        for step in self.steps:
+            for message in step.messages:
+                if message[0] in "PBDEC":
+                    open_clients.add(step.client)
+                elif message[0] == "S":
+                    open_clients.discard(step.client)
+                elif message[0] in "QF" and step.client in open_clients:
+                    return True
+        return False
+
+    @property
     def clients(self) -> list[int]:
         return sorted({step.client for step in self.steps})
 

@@ -27,7 +27,7 @@ def begin(ring: Arena, place: Place, number: int) -> Talk:
 def test_a_client_waits_while_others_are_served_and_its_upstream_is_let_go_when_it_leaves(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(departure, "PATIENCE", 0.3)
+    monkeypatch.setattr(departure, "PATIENCE", 1.5)
 
     async def story() -> None:
         async with arena() as ring:
