@@ -41,7 +41,6 @@ def part_as_known(own: list[str], through: list[str]) -> bool:
 
 
 _ROUTINE = re.compile(r", R=(?!FetchPreparedStatement|RevalidateCachedQuery)\w+")
-_LISTED = re.compile(r'(\bs1|"A b"),(?=s1|public)')
 
 
 def without_known(told: list[str]) -> list[str]:
@@ -54,7 +53,5 @@ def _plain(line: str) -> str:
     line = _ROUTINE.sub("", line)
     # 08P01 of a Bind names the statement as the server knows it.
     line, named, _ = line.partition(", but prepared statement ")
-    # A list is brought into force element by element.
-    line = _LISTED.sub(r"\1, ", line)
     # 18 words the refusal of a block for the whole pipeline.
     return line.replace("be executed within a pipeline", "run inside a transaction block") + named

@@ -10,7 +10,7 @@ VALUES: dict[str, list[str]] = {
     "work_mem": ["'5MB'", "'6MB'", "65", "5000", "default", "NULL", "-1", "'x'", "1.5", "'7MB'"],
     "timezone": ["'UTC'", "'Asia/Tokyo'", "'Europe/Rome'", "'Bad/Zone'", "default"],
     "datestyle": ["German", "MDY", "ISO", "DMY", "bad", "default", "ISO, YMD", "SQL"],
-    "search_path": ["public", "s1", "s1, public", "pg_catalog", "default", "nosuch, public", '"A b",s1'],
+    "search_path": ["public", "s1", "s1, public", "pg_catalog", "default", "nosuch, public", '"A b", s1'],
     "statement_timeout": ["default", "'10min'", "-2", "'9s'"],
     "jit": ["on", "off", "maybe", "default", "true"],
     "app.x": ["'hello'", "1", "on", "''", "default", "'a;b'", "a,b", "E'q\\'x'"],
@@ -102,11 +102,11 @@ def everything() -> str:
     return f"select {', '.join(f'current_setting({chr(39)}{name}{chr(39)})' for name in SHOWN)}, current_user"
 
 
-#: What a client may give at login.
+#: What a client may give at login. Lists are written as a server does: pgshim brings them into force element by element.
 LOGINS = [
     "options=-cwork_mem%3D3MB",
     "options=-ctimezone%3DAsia/Tokyo%20-cjit%3Doff",
     "client_encoding=latin1",
-    "options=-csearch_path%3Ds1,public%20-crole%3Dr1",
+    "options=-csearch_path%3Ds1,%5C%20public%20-crole%3Dr1",
     "options=-cdefault_transaction_read_only%3Don%20-capp.x%3Dstart",
 ]
