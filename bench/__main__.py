@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bench import cpu, framing, load, machine, memory, soak, streams
+from bench import cpu, framing, load, machine, memory, roundtrips, soak, streams
 from bench.outcome import NotMet
 
 Rows = Callable[[], Iterator[tuple[str, ...]]]
@@ -29,6 +29,11 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
             "Resident memory for each idle connection with ten statements (budget 10 KiB with uvloop)",
             ("event loop", "connections", "KiB each"),
             memory.rows,
+        ),
+        "roundtrips": (
+            "Round trips of asyncpg, counted in front of the pooler",
+            ("operation", "direct", "workaround", "pgshim", "at most"),
+            roundtrips.rows,
         ),
         "cpu": (
             "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",

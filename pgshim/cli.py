@@ -115,6 +115,8 @@ _OPTIONS = [
     _option(_UP, "--pipeline", type=click.Choice(["auto", "serial", "through"]), default="auto",
             help="serial: one batch at a time towards the upstream; through: as the client sends them; auto: serial if"
             " it is Supavisor, by its host (*.supabase.com, *.supabase.co) or by the application_name it reports."),
+    _option(_UP, "--lazy-begin/--no-lazy-begin", default=True,
+            help="Answer a BEGIN at once, and send it with the statement that follows."),
     _option(_UP, "--tenant", default="", metavar="REF",
             help="Put .REF behind user names without a dot: Supabase's pooler finds a project by it."),
     _option(_UP, "--require-upstream", is_flag=True,

@@ -93,6 +93,7 @@ class Settings:
     unsafe: str = "refuse"
     allow: tuple[str, ...] = ()
     strict_custom_settings: bool = False
+    lazy_begin: bool = True
     connect_timeout: float = 10.0
     login_timeout: float = 60.0
     idle_timeout: float = 0.0

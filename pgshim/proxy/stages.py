@@ -66,4 +66,5 @@ class Stages:
             ClientSettings(login.parameters, login.told, login.settings, login.startup),
             self._policy,
             is_serial=self._settings.is_serial(login.parameters.get(b"application_name")),
+            begins_lazily=self._settings.lazy_begin,
         )

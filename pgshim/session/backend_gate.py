@@ -11,7 +11,7 @@ from pgshim.protocol import hot
 from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
-from pgshim.session.features import copying, shapes
+from pgshim.session.features import copying, lazy_begin, prepared, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
 from pgshim.session.outstanding import FAKE, FORWARD, QUERY, SKIP, WATCH, Kind, Owed
@@ -45,8 +45,11 @@ class BackendGate(FrontendGate):
         policy: Policy,
         *,
         is_serial: bool,
+        begins_lazily: bool,
     ) -> None:
-        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial)
+        super().__init__(
+            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily
+        )
         self._backend = Framer(_RULES)
         #: Upstream is out of order; what it said before that has been dealt with, and nothing behind it.
         self._is_broken_off = False
@@ -201,6 +204,7 @@ class BackendGate(FrontendGate):
         if head is None or not is_due or status not in hot.READY:
             raise UpstreamViolation("the upstream sent a ReadyForQuery out of order")
         self._has_ended = False
+        self.riding = None
         self.outstanding.popleft()
         if self.ended_copies and (head.may_copy_in or not self.outstanding.has_copy_data()):
             self.ended_copies = 0
@@ -224,6 +228,8 @@ class BackendGate(FrontendGate):
         self.settings.has_failed = False
         if head.failure is not None:
             return shapes.ready_of_failing(self, head.failure)
+        if self.awaits_begin and lazy_begin.has_failed(self):
+            return b""
         if head.action == SKIP or (head.kind is Kind.QUERY and head.watch and head.watch(_READY, message) == b""):
             return b""
         if head.wrapped is not None and status != hot.IDLE:
@@ -275,15 +281,12 @@ class BackendGate(FrontendGate):
         if self.copy_query is not None:
             copying.fail_copy_query(self)
             return replacement
-        self._fail_unnamed(head)
+        if self.riding is not None:
+            lazy_begin.fail_riding(self)
+            return replacement
+        prepared.fail_unnamed(self, head)
         self.drop_to_sync()
         return replacement
-
-    def _fail_unnamed(self, head: Owed) -> None:
-        """A Parse of the unnamed statement that fails drops the one that was there."""
-        if head.kind is Kind.PARSE and head.change is not None and b"" in head.change.names:
-            head.change.names[b""] = None
-            self.statements.settle(head.change)
 
     def _on_parameter_status(self, buffer: bytes, start: int, stop: int) -> bytes | None:
         name, value = hot.read_parameter_status(buffer, start, stop)

@@ -59,7 +59,8 @@ def _replace_failure(error: bytes, type_code: int, message: bytes) -> bytes | No
     return error if type_code == _ERROR and b"\0C22012\0" in message else None
 
 
-def _only_ready(type_code: int, message: bytes) -> bytes | None:
+def only_ready(type_code: int, message: bytes) -> bytes | None:
+    """A `Watch` of a Query of pgshim's own whose ReadyForQuery is the client's."""
     return None if type_code == _READY else b""
 
 
@@ -82,6 +83,8 @@ class Conversation(State):
 
     def send(self, message: bytes, owed: Owed) -> None:
         """Send a message of the extended-query protocol up."""
+        if self.begin:
+            self.begin_now()
         self.to_upstream.append(message)
         self.outstanding.append(owed)
         self.is_open = True
@@ -89,7 +92,11 @@ class Conversation(State):
 
     def send_query(self, message: bytes, owed: Owed) -> None:
         """Send a Query or FunctionCall up: a batch of its own, unless one is open."""
-        if self.is_pinning:
+        if self.begin:
+            self.begin_now()
+            self.riding = owed
+            self.is_open = False
+        elif self.is_pinning:
             # From PostgreSQL 18 on an open exchange would keep the Query's transaction open.
             self.sync_unseen()
         self.to_upstream.append(message)
@@ -101,6 +108,18 @@ class Conversation(State):
         if not self.is_open:
             self.start_batch()
         self.batch += 1
+
+    def begin_now(self) -> None:
+        """Send the BEGIN that the client takes for done (`features.lazy_begin`), ahead of what goes up next."""
+        (*statements, last), self.begin = self.begin, []
+        self.awaits_begin = True
+        for sql in statements:
+            self.carry_out(sql)
+        self.carry_out(last, Owed(Kind.EXECUTE, SKIP, edit=edit_own, effect=self._note_begin))
+        self.is_in_force = True
+
+    def _note_begin(self, message: bytes) -> None:
+        self.awaits_begin = False
 
     def replay(self, statement: Statement) -> None:
         """Make the server's unnamed statement this one; the client does not see it."""
@@ -188,7 +207,7 @@ class Conversation(State):
         elif self.is_wrapped:
             self.end_wrapped(NOTHING, has_failed=has_failed)
         else:
-            self._send_sync(SYNC_PURE if self.is_pure else SYNC_COPY if self.has_copy else SYNC)
+            self.send_sync(SYNC_PURE if self.is_pure else SYNC_COPY if self.has_copy else SYNC)
 
     def end_wrapped(self, wrapped: Withheld, *, has_failed: bool = False) -> None:
         """End what is open, a block of pgshim's own, with its COMMIT; the ReadyForQuery is the client's."""
@@ -196,12 +215,12 @@ class Conversation(State):
         if not has_failed:
             self.portals.clear()
             self.carry_out(b"COMMIT", Owed(Kind.EXECUTE, SKIP, edit=edit_own, effect=self.end_transaction))
-        self._send_sync(Owed(Kind.SYNC, effect=CHANGES_STATUS, wrapped=wrapped))
+        self.send_sync(Owed(Kind.SYNC, effect=CHANGES_STATUS, wrapped=wrapped))
 
     def end_query(self) -> None:
         """End what is open upstream, for a Query of the client's that went up as extended-query messages."""
         self.batch += 1
-        self._send_sync(SYNC_COPY)
+        self.send_sync(SYNC_COPY)
 
     def end_transaction(self, message: bytes) -> None:
         """COMMIT, ROLLBACK or PREPARE TRANSACTION has been carried out; the tag says which."""
@@ -210,14 +229,15 @@ class Conversation(State):
     def roll_back_wrapped(self) -> None:
         """A block of pgshim's own has failed: it ends before the client hears of it."""
         self.settings.end_transaction(is_committed=False)
-        owed = Owed(Kind.QUERY, WATCH, watch=_only_ready, edit=edit_own, effect=CHANGES_STATUS)
+        owed = Owed(Kind.QUERY, WATCH, watch=only_ready, edit=edit_own, effect=CHANGES_STATUS)
         self.send_query(_ROLLBACK, owed)
 
     def sync_unseen(self) -> None:
         """End what is open upstream with a Sync of pgshim's own."""
-        self._send_sync(SYNC_SKIPPED)
+        self.send_sync(SYNC_SKIPPED)
 
-    def _send_sync(self, owed: Owed) -> None:
+    def send_sync(self, owed: Owed) -> None:
+        """End what is open upstream."""
         if not self.to_upstream:
             # Supavisor mistakes a segment that starts with a Sync for one that a client sent while idle.
             self.to_upstream.append(hot.FLUSH)

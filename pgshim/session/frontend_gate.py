@@ -67,8 +67,9 @@ class FrontendGate(Conversation):
         policy: Policy,
         *,
         is_serial: bool,
+        begins_lazily: bool,
     ) -> None:
-        super().__init__(limits, texts, settings, policy)
+        super().__init__(limits, texts, settings, policy, begins_lazily=begins_lazily)
         self._frontend = Framer(rules)
         #: What the client sent and what has to wait.
         self._backlog: deque[_Held] | None = None
@@ -150,7 +151,7 @@ class FrontendGate(Conversation):
             return queue.ends_with_query()
         if not queue.owes_ready():
             return False
-        if self.is_serial or queue.may_copy():
+        if self.is_serial or self.awaits_begin or queue.may_copy():
             # At the end of a COPY, PgBouncer 1.18 forgets what else it owes its client.
             return True
         return type_code in _OPENING and pipelines.must_wait(self, following)

@@ -35,8 +35,11 @@ class Session(BackendGate):
         policy: Policy,
         *,
         is_serial: bool = False,
+        begins_lazily: bool = False,
     ) -> None:
-        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial)
+        super().__init__(
+            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily
+        )
         #: The client is gone.
         self.is_abandoned = False
         #: The upstream stream cannot be brought to an end in order.
@@ -100,6 +103,8 @@ class Session(BackendGate):
     def abandon(self) -> None:
         """The client is gone: undo upstream what it left unfinished, so that the pooler keeps its server."""
         self.is_abandoned = True
+        if self.begin:
+            self.begin, self.status = [], hot.IDLE
         self._backlog = None
         self.backlog_size = 0
         if self._frontend.is_inside_passed:

@@ -28,7 +28,10 @@ class State:
     """One client's conversation with one upstream connection."""
 
     __slots__ = (
+        "awaits_begin",
         "batch",
+        "begin",
+        "begins_lazily",
         "copy_query",
         "drawing",
         "ended_copies",
@@ -54,6 +57,7 @@ class State:
         "passes_rest",
         "policy",
         "portals",
+        "riding",
         "setting_portals",
         "settings",
         "slot",
@@ -68,7 +72,9 @@ class State:
         "verifies",
     )
 
-    def __init__(self, limits: Limits, texts: SharedTexts, settings: ClientSettings, policy: Policy) -> None:
+    def __init__(
+        self, limits: Limits, texts: SharedTexts, settings: ClientSettings, policy: Policy, *, begins_lazily: bool
+    ) -> None:
         self.limits = limits
         self.texts = texts
         self.settings = settings
@@ -83,6 +89,14 @@ class State:
         self.substituted_batch = -1
         #: The transaction status of the last ReadyForQuery.
         self.status = hot.IDLE
+        #: The BEGIN that the client has been answered and no server has seen, and the settings that belong to it.
+        self.begin: list[bytes] = []
+        #: Whether such a BEGIN has gone up, and is not carried out yet.
+        self.awaits_begin = False
+        #: The Query or FunctionCall that went up with it, until it is answered.
+        self.riding: Owed | None = None
+        #: Whether there is any such.
+        self.begins_lazily = begins_lazily
         #: The number of the batch that the client is sending: up to its Sync, or one Query.
         self.batch = 0
         #: What the server's unnamed statement is, once all that was sent has been carried out; None: not known.

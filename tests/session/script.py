@@ -182,6 +182,7 @@ class SessionScript(Script):
         *,
         texts: SharedTexts | None = None,
         is_serial: bool = False,
+        begins_lazily: bool = False,
         standard_strings: bool = True,
         startup: Mapping[bytes, bytes] = NOTHING,
         policy: Policy | None = None,
@@ -197,6 +198,7 @@ class SessionScript(Script):
             ClientSettings(base, told, startup, {}),
             policy or Policy(),
             is_serial=is_serial,
+            begins_lazily=begins_lazily,
         )
         super().__init__(self.session)
 

@@ -8,7 +8,7 @@ from functools import partial
 from pgshim.protocol import hot
 from pgshim.session.assignments import ASSIGNMENT_WORDS
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import copying, deallocation, refusals, resets, scripted, set_config, settings
+from pgshim.session.features import copying, deallocation, lazy_begin, refusals, resets, scripted, set_config, settings
 from pgshim.session.features.prepared import must_wait, too_large
 from pgshim.session.hazards import HAZARD_WORDS
 from pgshim.session.outstanding import (
@@ -128,6 +128,8 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         return True
     if _waits_amid_batch(s):
         return False
+    if s.begins_lazily and not missing and lazy_begin.answers(s, buffer[start + 5 : end - 1]):
+        return True
     size = end - start - 1 + missing
     if size > s.limits.max_message:
         s.passes_rest = False

@@ -94,6 +94,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         return True
     s.is_plain = False
     s.passes_rest = True
+    if s.begin:
+        s.begin_now()
     if not portal:
         s.has_own_portal = False
     if s.setting_portals:
@@ -189,6 +191,13 @@ def on_close(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         s.portals.pop(name, None)
         s.send(buffer[start:end], CLOSE)
     return True
+
+
+def fail_unnamed(s: Conversation, owed: Owed) -> None:
+    """A Parse of the unnamed statement that fails drops the one that was there."""
+    if owed.kind is Kind.PARSE and owed.change is not None and b"" in owed.change.names:
+        owed.change.names[b""] = None
+        s.statements.settle(owed.change)
 
 
 def must_wait(s: Conversation, found: Verdict) -> bool:

@@ -1,0 +1,88 @@
+"""A BEGIN that is answered at once and goes up with what comes next, for no round trip of its own.
+
+With nothing in flight a BEGIN cannot fail for reasons of syntax that are not plain to see, and changes nothing that
+anybody could notice before the next statement. So the client is told BEGIN and is in a block from then on; a COMMIT or
+ROLLBACK with nothing in between ends it here. Whatever goes up first has the BEGIN ahead of it, in the same write, as
+Parse, Bind, Execute: in one text with a Query, a syntax error anywhere would keep it from running, and what the app
+writes next would be committed by itself.
+
+If the BEGIN fails after all (a mode that a standby refuses), the error is the answer to that first message, and a block
+is begun and failed in its place: the client is in a failed block, as it has to be.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pgshim.protocol import hot
+from pgshim.session.conversation import Conversation, only_ready
+from pgshim.session.features.settings import block_statements
+from pgshim.session.outstanding import CHANGES_STATUS, SYNC, WATCH, Kind, Owed, edit_own
+from pgshim.session.sql import verdict
+from pgshim.session.statements import Change
+
+_MODE = (
+    r"(?:isolation\s+level\s+(?:serializable|repeatable\s+read|read\s+(?:un)?committed)"
+    r"|read\s+(?:only|write)|(?:not\s+)?deferrable)"
+)
+_BEGIN = (
+    rf"(?P<begin>begin(?:\s+(?:work|transaction))?|start\s+transaction)(?:\s+{_MODE}(?:\s*,\s*{_MODE}|\s+{_MODE})*)?"
+)
+_END = r"(?P<end>commit|end|rollback|abort)(?:\s+(?:work|transaction))?(?:\s+and\s+no\s+chain)?"
+#: Those that no server refuses for their syntax. What is written in another way goes up, and is right as well.
+_CONTROL = re.compile(rf"\s*(?:{_BEGIN}|{_END})\s*;?\s*".encode(), re.IGNORECASE)
+
+_FAILED_BLOCK = hot.query(b"BEGIN;SELECT 1/0")
+
+_BEGIN_TAGS = {b"b": b"BEGIN", b"s": b"START TRANSACTION"}
+_END_TAGS = {b"c": b"COMMIT", b"e": b"COMMIT", b"r": b"ROLLBACK", b"a": b"ROLLBACK"}
+
+
+def answers(s: Conversation, sql: bytes) -> bool:
+    """Whether a Query is a BEGIN, or the end of a block that has begun only here, and has been answered."""
+    if s.outstanding or s.is_open or s.is_skipping:
+        return False
+    control = _CONTROL.fullmatch(sql)
+    if control is None:
+        return False
+    if control["begin"] is not None and s.status == hot.IDLE:
+        s.begin = [sql]
+        if s.settings.current:
+            s.begin += block_statements(s.settings.injection, verdict(sql, s.standard_strings).statements[0].modes)
+        _answer(s, _BEGIN_TAGS[control["begin"][:1].lower()], hot.IN_BLOCK)
+        return True
+    if control["end"] is not None and s.begin:
+        s.begin = []
+        _answer(s, _END_TAGS[control["end"][:1].lower()], hot.IDLE)
+        return True
+    return False
+
+
+def _answer(s: Conversation, tag: bytes, status: int) -> None:
+    s.status = status
+    s.answer_query(hot.command_complete(tag), Change({b"": None}, s.batch))
+
+
+def fail_riding(s: Conversation) -> None:
+    """The BEGIN or a setting behind it has failed: what went up with them is skipped, up to a Sync that is to come."""
+    while s.outstanding.popleft() is not s.riding:
+        pass
+    s.riding = None
+    behind = list(s.outstanding)
+    s.outstanding.clear()
+    s.send_sync(SYNC)
+    s.outstanding.extend(behind)
+    s.forget_slot()
+    s.statements.forget_pending(s.outstanding.changes())
+
+
+def has_failed(s: Conversation) -> bool:
+    """At the ReadyForQuery of what went up with the BEGIN: whether that is not the client's, who is in a block."""
+    s.awaits_begin = False
+    if s.status != hot.IDLE:
+        return False
+    behind = list(s.outstanding)
+    s.outstanding.clear()
+    s.send_query(_FAILED_BLOCK, Owed(Kind.QUERY, WATCH, watch=only_ready, edit=edit_own, effect=CHANGES_STATUS))
+    s.outstanding.extend(behind)
+    return True
