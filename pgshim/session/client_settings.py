@@ -70,7 +70,7 @@ class ClientSettings:
     base -- ParameterStatus of the upstream at login: name as reported -> value
     told -- the same as the client has it
     startup -- settings that the client gave at connect, in order
-    passed -- those of them that the pooler has been given (application_name, client_encoding)
+    passed -- what the pooler has been given of what the client asked for (application_name, client_encoding)
     """
 
     __slots__ = ("_base", "_base_at_login", "_injection", "_learned", "_now", "_reported", "_server", "_startup",
@@ -84,6 +84,8 @@ class ClientSettings:
         startup: Mapping[bytes, bytes],
         passed: Mapping[bytes, bytes],
     ) -> None:
+        if base.get(b"application_name") == b"Supavisor":
+            base = {**base, b"application_name": told.get(b"application_name", b"")}  # Its own: nobody is told.
         known = _shared(base)
         #: Lower-case name -> name as reported.
         self._reported = known.names

@@ -103,6 +103,8 @@ class Conversation(State):
         self.outstanding.append(owed)
         self.is_unflushed = False
         self.slot = self.slot_at_sync = None
+        if self.portals:
+            self.portals.pop(b"", None)  # It has one of its own.
         self.is_plain = False
         self.is_pure = False
         if not self.is_open:

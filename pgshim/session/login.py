@@ -11,13 +11,15 @@ accepted them (`startup_check`), and ParameterStatus says what they make of it. 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from struct import Struct
 
-from pgshim.errors import FeatureNotSupported, MalformedMessage, ProtocolViolation, UpstreamViolation
+from pgshim.errors import MalformedMessage, ProtocolViolation, UpstreamViolation
 from pgshim.protocol import backend, hot
 from pgshim.protocol.startup import StartupMessage
 from pgshim.session.hints import with_hint
 from pgshim.session.startup_check import Accepted, AcceptedSettings, SettingsCheck
+from pgshim.session.startup_refusals import without_channel_binding
 from pgshim.session.startup_request import Service, as_reported, read_request
 
 _HEADER = Struct("!BI")
@@ -35,7 +37,7 @@ _AUTHENTICATION, _BACKEND_KEY, _PARAMETER_STATUS, _READY, _ERROR, _NOTICE, _NEGO
 _PASSWORD, _TERMINATE = b"pX"
 _AUTHENTICATION_OK, _AUTHENTICATION_SASL, _AUTHENTICATION_SASL_FINAL = 0, 10, 12
 
-_APPLICATION_NAME = b"application_name"
+_APPLICATION_NAME, _CLIENT_ENCODING = b"application_name", b"client_encoding"
 
 _POOLER = Service()
 
@@ -51,6 +53,7 @@ class Login:
         "_held",
         "_is_asked",
         "_is_authenticated",
+        "_is_holding",
         "_reported",
         "_request",
         "_to_client",
@@ -86,7 +89,8 @@ class Login:
         #: Upstream waits for an answer of the client's.
         self._is_asked = False
         self._is_authenticated = False
-        #: With settings: BackendKeyData and ReadyForQuery, which wait until it is known what ParameterStatus says.
+        #: Whether BackendKeyData and ReadyForQuery wait, in `_held`, until it is known what ParameterStatus says.
+        self._is_holding = bool(request.settings) or _CLIENT_ENCODING in dict(request.startup)
         self._held: list[bytes] = []
         self._check: SettingsCheck | None = None
         #: What ParameterStatus is to say: name in lower case -> value.
@@ -107,7 +111,7 @@ class Login:
         self.parameters: dict[bytes, bytes] = {}
         self.told: dict[bytes, bytes] = {}
         #: In the order in which they are put in force: name in lower case -> value as SHOW gives it. Without
-        #: application_name and client_encoding, which go up; in `startup` these, if given.
+        #: application_name and client_encoding, which go up, unless they were dropped; in `startup` these, if given.
         self.settings: dict[bytes, bytes] = {}
         self.startup = dict(request.startup)
         #: As they went up; the database also if none was named.
@@ -171,7 +175,7 @@ class Login:
             return self._on_authentication(message)
         if type_code == _BACKEND_KEY:
             self.backend_key = message[5:]
-            if self._request.settings:
+            if self._is_holding:
                 self._held.append(message)
                 return b""
             return message
@@ -191,23 +195,37 @@ class Login:
         self._is_authenticated = code == _AUTHENTICATION_OK
         self._is_asked = code not in (_AUTHENTICATION_OK, _AUTHENTICATION_SASL_FINAL)
         self._pass_answers()
-        return _without_channel_binding(message) if code == _AUTHENTICATION_SASL else message
+        return without_channel_binding(message) if code == _AUTHENTICATION_SASL else message
 
     def _on_ready(self, message: bytes) -> bytes:
         if not self._is_authenticated or len(message) != 6 or message[5] != hot.IDLE:
             raise UpstreamViolation("the upstream sent a ReadyForQuery out of order during login")
-        if not self._request.settings:
+        if not self._is_holding:
             self.is_complete = True
             return message
         self._held.append(message)
-        accepted = self._cache.find(self._request.key) if self._cache is not None else None
-        if accepted is not None:
-            return self._complete(accepted)
-        self._check = SettingsCheck(self._request.settings, is_local=not self.is_at_session_endpoint)
+        settings = self._request.settings + self._dropped
+        accepted = self._cache.find(self._key) if self._cache is not None and settings else None
+        if accepted is not None or not settings:
+            return self._complete(accepted or Accepted({}, {}))
+        self._check = SettingsCheck(settings, is_local=not self.is_at_session_endpoint)
         self._to_upstream.append(self._check.query)
         return b""
 
     # The client's settings.
+
+    @property
+    def _dropped(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What went up and is not in force: Supavisor drops it, and says what its servers have."""
+        given = self.startup.get(_CLIENT_ENCODING)
+        if given is None or self.parameters.get(_CLIENT_ENCODING, given) == as_reported(_CLIENT_ENCODING, given):
+            return ()
+        return ((_CLIENT_ENCODING, given),)
+
+    @property
+    def _key(self) -> Hashable:
+        """What a server's verdict depends on."""
+        return self._request.key, self._dropped
 
     def _on_parameter_status(self, message: bytes) -> bytes:
         try:
@@ -216,7 +234,7 @@ class Login:
             raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
         value = as_reported(name, value)
         self.parameters[name] = value
-        return b"" if self._request.settings else self._tell(name, value)
+        return b"" if self._is_holding else self._tell(name, value)
 
     def _tell(self, name: bytes, value: bytes) -> bytes:
         """The ParameterStatus for the client."""
@@ -239,7 +257,7 @@ class Login:
             return b""
         accepted = check.accepted
         if self._cache is not None:
-            self._cache.keep(self._request.key, accepted)
+            self._cache.keep(self._key, accepted)
         return self._complete(accepted)
 
     def _complete(self, accepted: Accepted) -> bytes:
@@ -285,16 +303,3 @@ def _next_message(stream: bytearray) -> bytes | None:
     message = bytes(stream[: length + 1])
     del stream[: length + 1]
     return message
-
-
-def _without_channel_binding(message: bytes) -> bytes:
-    mechanisms = message[9:].rstrip(b"\0").split(b"\0")
-    kept = [mechanism for mechanism in mechanisms if not mechanism.endswith(b"-PLUS")]
-    if not kept:
-        raise FeatureNotSupported(
-            "the server offers no authentication that can pass through pgshim: it insists on channel binding",
-            hint="Connect to the database directly, or allow SCRAM-SHA-256 without channel binding.",
-        )
-    if kept == mechanisms:
-        return message
-    return hot.message(message[0], message[5:9] + b"".join(mechanism + b"\0" for mechanism in kept) + b"\0")

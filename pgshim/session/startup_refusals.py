@@ -1,10 +1,11 @@
-"""Startup parameters that cannot work through pgshim, or not through a pooler: refused before anybody is asked."""
+"""What cannot work through pgshim, or not through a pooler, at a login: refused before anybody is asked."""
 
 from __future__ import annotations
 
 import re
 
 from pgshim.errors import FeatureNotSupported
+from pgshim.protocol import hot
 
 #: Multi-byte encodings that only clients have, whose second bytes may look like a quote or a backslash.
 _UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFTJIS2004", b"BIG5", b"GBK", b"GB18030", b"UHC", b"JOHAB"})
@@ -53,6 +54,20 @@ def refuse_without_effect(settings: tuple[tuple[bytes, bytes], ...], *, is_poole
             raise _refusal(key, "A pooler's servers serve other clients meanwhile: use pgshim's --idle-timeout.")
         if is_pooled and key == b"seed":
             raise _refusal(key, "Draw the random numbers in the app.")
+
+
+def without_channel_binding(message: bytes) -> bytes:
+    """AuthenticationSASL without the mechanisms that a proxy breaks. Raises FeatureNotSupported if it has no others."""
+    mechanisms = message[9:].rstrip(b"\0").split(b"\0")
+    kept = [mechanism for mechanism in mechanisms if not mechanism.endswith(b"-PLUS")]
+    if not kept:
+        raise FeatureNotSupported(
+            "the server offers no authentication that can pass through pgshim: it insists on channel binding",
+            hint="Connect to the database directly, or allow SCRAM-SHA-256 without channel binding.",
+        )
+    if kept == mechanisms:
+        return message
+    return hot.message(message[0], message[5:9] + b"".join(mechanism + b"\0" for mechanism in kept) + b"\0")
 
 
 def _refusal(name: bytes, hint: str) -> FeatureNotSupported:

@@ -87,10 +87,14 @@ class Campaign:
             return
         try:
             outcome = self.arena.play(script)
-        except (AssertionError, ConnectionError, psycopg.Error) as error:
+        except (AssertionError, ConnectionError) as error:
             self.found[repr(error)] += 1
             print(f"\n== conversation {number}: {error!r}\n{script}", flush=True)
             return
+        except psycopg.Error:
+            # One who was not to be disturbed.
+            print(f"\n== conversation {number}:\n{script}\n{self.arena.pooler.log()[-3000:]}", flush=True)
+            raise
         self.counts["known"] += outcome.is_known
         self.messages.update(map(kind_of, outcome.own))
         if not outcome.difference:

@@ -222,6 +222,7 @@ class Game:
         for client in self.script.clients:
             if self.own[client].is_in_copy:
                 self._say(Step.of(client, "f the end  S"))
+            self._make_room(client)
             self._say(Step.of(client, f"S  Q rollback  Q {everything()}"))
 
     def _make_room(self, client: int) -> None:

@@ -15,9 +15,11 @@ PARTINGS = [
     # what comes behind it: a Bind with the wrong number of values, or a Describe of a statement that returns nothing.
     (r"ErrorResponse\(.*C=08P01, M=bind message supplies", r"ErrorResponse\("),
     (r"ParameterDescription", r"ErrorResponse\(.*C=25P02"),
-    # With settings in force they come ahead of any Parse: for what is behind it, that is a transaction, with a snapshot.
+    # With settings in force they come ahead of any Parse: what is behind it is in a transaction, with a snapshot.
     (r"ErrorResponse\(.*C=25P01, M=(LOCK TABLE|DECLARE CURSOR) can only", r"CommandComplete"),
     (r"CommandComplete\(tag=b'(BEGIN|START TRANSACTION|SET)'", r"ErrorResponse\(.*C=25001, M=SET TRANSACTION"),
+    # A Parse and Flush outside of a block are no transaction for long: pgshim ends it, to let go of the server.
+    (r"ErrorResponse\(.*C=25001, M=SET TRANSACTION", r"CommandComplete\(tag=b'(BEGIN|START TRANSACTION|SET)'"),
     # A second Describe tells what the columns are now.
     (r"ErrorResponse\(.*C=0A000, M=cached plan must not change result type", r"RowDescription|NoData"),
     # A server reads the parameters first.

@@ -78,4 +78,20 @@ REGRESSIONS: dict[str, str] = {
         0 P s2|select * from t0 where s = $1|25  D S|s2  P |alter table t0 add column n int  B |  E  B |s2|one  E  S
         0 Q rollback
     """,
+    "the modes of a block that follows a failed one": """
+        0 connect options=-cdefault_transaction_read_only%3Don
+        0 Q begin isolation level read committed
+        0 E p1|1  S
+        0 Q commit and chain
+        0 Q create or replace view y0 as select 1 as one
+        0 P |rollback and chain  B |  E  S
+        0 Q create or replace view y0 as select 1 as one
+        0 Q rollback
+    """,
+    "a Query drops the unnamed portal": """
+        0 connect options=-cwork_mem%3D3MB
+        0 P s1|begin isolation level serializable  B |s1  E |2  Q select i, s from t0 order by i, s
+        0 D P|  S
+        0 Q rollback
+    """,
 }

@@ -102,7 +102,7 @@ def everything() -> str:
     return f"select {', '.join(f'current_setting({chr(39)}{name}{chr(39)})' for name in SHOWN)}, current_user"
 
 
-#: What a client may give at login. Lists are written as a server does: pgshim brings them into force element by element.
+#: What a client may give at login. Lists are written as a server writes them: pgshim brings them element by element.
 LOGINS = [
     "options=-cwork_mem%3D3MB",
     "options=-ctimezone%3DAsia/Tokyo%20-cjit%3Doff",

@@ -121,10 +121,12 @@ class Composer:
             self._is_outside, self._is_in_force = False, True
         elif piece.kind in ENDS:
             self.script.copy(piece.end, Step(effect=s.end_transaction))
+            # A failed block has lost its modes: the next one begins with the session's.
+            has_modes = self._has_failed
             self._end_transaction(is_committed=piece.kind is not Sql.ROLLBACK and not self._has_failed)
             self._is_outside, self._is_in_force = not piece.chains, piece.chains
             if piece.chains:
-                self._put_settings(frozenset(), has_modes=False)
+                self._put_settings(frozenset(), has_modes=has_modes)
         else:
             if piece.kind is Sql.ROLLBACK_TO and (self._pending or self._values is not self._begin):
                 self._pending = None  # What is left of them cannot be told from here.

@@ -46,7 +46,7 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
     statement = s.portals.get(portal)
     if statement is FINISHED:
         return s.refuse(b"55000", f'portal "{portal.decode("utf-8", "replace")}" cannot be run')
-    if statement is GONE or (s.has_own_portal and not portal):
+    if statement is GONE or (s.has_own_portal and not portal and s.status != hot.IN_FAILED_BLOCK):
         return s.refuse(b"34000", f'portal "{portal.decode("utf-8", "replace")}" does not exist')
     found = statement.text.verdict if statement is not None else None
     if (found is None or found.may_end_transaction) and s.has_unverified:

@@ -179,9 +179,10 @@ def after_execute(s: Conversation, found: Verdict) -> None:
     elif found.kind in ENDS:
         s.is_in_force = piece.chains
         if piece.chains:
-            is_undone = found.kind is Sql.ROLLBACK or s.status == hot.IN_FAILED_BLOCK
-            values = settings.begin if is_undone else settings.current
-            for sql in Injection(values).statements:
+            has_failed = s.status == hot.IN_FAILED_BLOCK
+            injection = Injection(settings.begin if has_failed or found.kind is Sql.ROLLBACK else settings.current)
+            # A failed block has lost its modes: the next one begins with the session's.
+            for sql in (*(injection.modes.values() if has_failed else ()), *injection.statements):
                 s.carry_out(sql)
     elif piece.assignment is not None:
         assigning.after_assignment(s, piece.assignment)
