@@ -113,8 +113,8 @@ _OPTIONS = [
     _option(_UP, "--upstream-mode", type=click.Choice(["transaction", "session"]), default="transaction",
             help="transaction: make a transaction pooler safe; session: change nothing."),
     _option(_UP, "--pipeline", type=click.Choice(["auto", "serial", "through"]), default="auto",
-            help="serial: one batch at a time towards the upstream; through: as the client sends them; auto: serial if"
-            " it is Supavisor, by its host (*.supabase.com, *.supabase.co) or by the application_name it reports."),
+            help="serial: one batch at a time towards the upstream; through: as the client sends them, which PgBouncer"
+            " takes from 1.21 on; auto: through if the upstream says at login that it is such a one, else serial."),
     _option(_UP, "--tenant", default="", metavar="REF",
             help="Put .REF behind user names without a dot: Supabase's pooler finds a project by it."),
     _option(_UP, "--require-upstream", is_flag=True,
