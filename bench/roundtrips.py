@@ -2,7 +2,8 @@
 
 Each operation is done once ahead of the count, so that what a driver prepares is prepared, unless it is the first of
 its kind. Three ways: direct, a PostgreSQL server of its own; workaround, PgBouncer with what the drivers' documentation
-tells users of poolers to set (no statement cache); pgshim, PgBouncer behind pgshim, nothing set.
+tells users of poolers to set (no statement cache); pgshim, PgBouncer behind pgshim with --lazy-begin, nothing set in
+the app.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def ways(servers: ExitStack) -> dict[str, Way]:
     direct = servers.enter_context(Relay(postgres.host, postgres.port))
     bare = servers.enter_context(Relay(pooler.host, pooler.port))
     behind = servers.enter_context(Relay(pooler.host, pooler.port))
-    shim = servers.enter_context(PgshimProcess(pooler, upstream_address=f"{behind.host}:{behind.port}"))
+    shim = servers.enter_context(
+        PgshimProcess(pooler, upstream_address=f"{behind.host}:{behind.port}", options=["--lazy-begin"])
+    )
     return {
         "direct": Way(direct, through(direct, postgres.endpoint()), {}),
         "workaround": Way(bare, through(bare, pooler.endpoint()), {"statement_cache_size": 0}),

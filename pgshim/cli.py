@@ -113,9 +113,9 @@ _OPTIONS = [
     _option(_UP, "--upstream-mode", type=click.Choice(["transaction", "session"]), default="transaction",
             help="transaction: make a transaction pooler safe; session: change nothing."),
     _option(_UP, "--pipeline", type=click.Choice(["auto", "serial", "through"]), default="auto",
-            help="serial: one batch at a time towards the upstream; through: as the client sends them; auto: serial if"
-            " it is Supavisor, by its host (*.supabase.com, *.supabase.co) or by the application_name it reports."),
-    _option(_UP, "--lazy-begin/--no-lazy-begin", default=True,
+            help="serial: one batch at a time towards the upstream; through: as the client sends them, which PgBouncer"
+            " takes from 1.21 on; auto: through if the upstream says at login that it is such a one, else serial."),
+    _option(_UP, "--lazy-begin/--no-lazy-begin", default=False,
             help="Answer a BEGIN at once, and send it with the statement that follows."),
     _option(_UP, "--tenant", default="", metavar="REF",
             help="Put .REF behind user names without a dot: Supabase's pooler finds a project by it."),

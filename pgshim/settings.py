@@ -9,6 +9,7 @@ from __future__ import annotations
 import os.path
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pgshim.errors import ConfigurationError
@@ -32,9 +33,6 @@ PUBLIC_POOLERS = (
     ".prisma.io",
     ".render.com",
 )
-
-#: Hosts behind which Supavisor answers: `--pipeline=auto` is serial there.
-SUPAVISOR_HOSTS = (".supabase.com", ".supabase.co")
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -93,7 +91,7 @@ class Settings:
     unsafe: str = "refuse"
     allow: tuple[str, ...] = ()
     strict_custom_settings: bool = False
-    lazy_begin: bool = True
+    lazy_begin: bool = False
     connect_timeout: float = 10.0
     login_timeout: float = 60.0
     idle_timeout: float = 0.0
@@ -119,15 +117,16 @@ class Settings:
             return "disable"
         return self.session_upstream_tls if upstream == self.session_upstream else self.upstream_tls
 
-    def is_serial(self, application_name: bytes | None) -> bool:
+    def is_serial(self, reported: Mapping[bytes, bytes]) -> bool:
         """Whether upstream is to have one Query or Sync outstanding at a time.
 
-        `auto` goes by the upstream's host name, and by the application_name that it reported at login: Supavisor, which
-        loses replies to pipelined batches, reports its own name in transaction mode.
+        `auto` goes by what it `reported` at login (name -> value of each ParameterStatus): only a PgBouncer of our day
+        says what it is (`pgbouncer_...`), and keeps count of all that it owes. Those before 1.21 count Syncs alone, and
+        give a server away in the middle of the next batch if that did not come in one piece; Supavisor loses replies.
         """
         if self.pipeline != "auto":
             return self.pipeline == "serial"
-        return is_under(self.upstream.host, SUPAVISOR_HOSTS) or application_name == b"Supavisor"
+        return not any(name.startswith(b"pgbouncer_") for name in reported)
 
 
 def is_under(host: str, domains: tuple[str, ...]) -> bool:

@@ -88,7 +88,7 @@ def test_help_stands_in_groups_with_defaults_and_names_of_the_environment() -> N
     for heading in headings:
         assert f"\n{heading}:\n" in text
     flat = " ".join(text.split())
-    for part in ("PGSHIM_DRAIN_TIMEOUT; default: 30s", "default: 16MiB", "demo", "Supavisor"):
+    for part in ("PGSHIM_DRAIN_TIMEOUT; default: 30s", "default: 16MiB", "demo", "PgBouncer"):
         assert part in flat
 
 

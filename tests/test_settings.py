@@ -139,18 +139,17 @@ def test_the_default_of_upstream_tls(upstream: Address, has_ca: bool, mode: str)
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "host", "name", "is_serial"),
+    ("pipeline", "reported", "is_serial"),
     [
-        ("auto", "pgbouncer.example", b"app", False),
-        ("auto", "pgbouncer.example", b"Supavisor", True),
-        ("auto", "aws-0-eu.pooler.supabase.com", None, True),
-        ("auto", "db.abc.supabase.co", None, True),
-        ("through", "aws-0-eu.pooler.supabase.com", b"Supavisor", False),
-        ("serial", "pgbouncer.example", None, True),
+        ("auto", {b"server_version": b"15.0", b"application_name": b"app"}, True),
+        ("auto", {b"application_name": b"Supavisor"}, True),
+        ("auto", {b"pgbouncer_pool_mode": b"transaction"}, False),
+        ("through", {b"application_name": b"Supavisor"}, False),
+        ("serial", {b"pgbouncer_pool_mode": b"transaction"}, True),
     ],
 )
-def test_what_pipeline_auto_goes_by(pipeline: str, host: str, name: bytes | None, is_serial: bool) -> None:
-    assert replace(PLAIN, pipeline=pipeline, upstream=Address(host, 6543)).is_serial(name) == is_serial
+def test_what_pipeline_auto_goes_by(pipeline: str, reported: dict[bytes, bytes], is_serial: bool) -> None:
+    assert replace(PLAIN, pipeline=pipeline).is_serial(reported) == is_serial
 
 
 @pytest.mark.parametrize(

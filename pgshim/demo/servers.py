@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 from pgshim.demo.binaries import account_options, find_pgbouncer, pgbouncer_version
@@ -37,8 +38,8 @@ class PgBouncer(ServerProcess):
     `round_robin` makes consecutive transactions land on different servers, which shows faults that the
     default (last in, first out) hides. `client_tls` makes clients use TLS; `server_tls_mode` is PgBouncer's
     `server_tls_sslmode`: by default verify-full when the PostgresServer has TLS. With 0 as
-    `max_prepared_statements` the pooler knows nothing of statements, whatever its version.
-    Raises MissingBinary, ServerFailed.
+    `max_prepared_statements` the pooler knows nothing of statements, whatever its version; None leaves it at its
+    default. `program` is another than the system's. Raises MissingBinary, ServerFailed.
     """
 
     name = "pgbouncer"
@@ -54,14 +55,15 @@ class PgBouncer(ServerProcess):
         round_robin: bool = True,
         max_client_conn: int = 500,
         ignore_startup_parameters: str = "",
-        max_prepared_statements: int = 0,
+        max_prepared_statements: int | None = 0,
         client_tls: TlsFiles | None = None,
         server_tls_mode: str | None = None,
         settings: Mapping[str, str] = NOTHING,
+        program: Path | None = None,
     ) -> None:
         super().__init__()
         self.postgres = postgres
-        self.program = find_pgbouncer()
+        self.program = program or find_pgbouncer()
         self.client_tls = client_tls
         self.settings = {
             "listen_addr": self.host,
@@ -77,7 +79,7 @@ class PgBouncer(ServerProcess):
         }
         if ignore_startup_parameters:
             self.settings["ignore_startup_parameters"] = ignore_startup_parameters
-        if pgbouncer_version(self.program) >= (1, 21):
+        if max_prepared_statements is not None and pgbouncer_version(self.program) >= (1, 21):
             self.settings["max_prepared_statements"] = str(max_prepared_statements)
         if server_tls_mode is None:
             server_tls_mode = "disable" if postgres.tls is None else "verify-full"

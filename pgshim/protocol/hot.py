@@ -87,6 +87,11 @@ def read_bind_names(buffer: bytes, start: int, end: int) -> tuple[bytes, bytes, 
     return buffer[start + 5 : portal_end], buffer[portal_end + 1 : name_end], name_end + 1
 
 
+def describe_portal(portal: bytes) -> bytes:
+    """A Describe of a portal."""
+    return b"D%sP%s\0" % (_INT32.pack(len(portal) + 6), portal)
+
+
 def bind_unnamed(portal: bytes, rest_size: int) -> bytes:
     """The start of a Bind of the unnamed statement; `rest_size` is the number of bytes that follow the names."""
     return _HEADER.pack(0x42, len(portal) + rest_size + 6) + portal + b"\0\0"

@@ -29,10 +29,12 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_connections", "under_way")
+    __slots__ = ("_cancelled", "_connections", "under_way")
 
     def __init__(self) -> None:
         self._connections: dict[bytes, Connection] = {}
+        #: The keys of connections whose clients have cancelled something.
+        self._cancelled: set[bytes] = set()
         #: CancelRequests that are being forwarded: each has two sockets.
         self.under_way = 0
 
@@ -45,6 +47,15 @@ class Canceller:
         """The connection has ended."""
         if connection.key is not None and self._connections.get(connection.key) is connection:
             del self._connections[connection.key]
+            self._cancelled.discard(connection.key)
+
+    def has_cancelled(self, connection: Connection) -> bool:
+        """Whether its client has sent a CancelRequest while a reply was coming.
+
+        When such a client goes (pgx does after each), nobody waits for the reply. A pooler drops a CancelRequest for
+        what still waits for a server; it would run later, for nobody.
+        """
+        return connection.key in self._cancelled
 
     async def relay(self, key: bytes, client: asyncio.Transport) -> None:
         """Forward a client's CancelRequest if it may pass; its own connection is closed when the upstream's is.
@@ -56,6 +67,7 @@ class Canceller:
             logger.debug("CancelRequest dropped: %s", "nothing to cancel" if connection else "unknown key")
         else:
             logger.debug("CancelRequest", extra={"connection": connection.number})
+            self._cancelled.add(key)
             self.under_way += 1
             try:
                 await self.send(key, connection.upstream, connection.endpoint, connection)

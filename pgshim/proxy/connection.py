@@ -111,10 +111,10 @@ class Connection(asyncio.Protocol):
             self._early += data
 
     def eof_received(self) -> bool:
-        """A client that will send nothing more still gets the replies it is owed; TLS knows no half-close."""
-        client = self.flow.client
-        is_answering = self._session is not None and self._session.is_answering
-        if not is_answering or client is None or client.get_extra_info("ssl_object") is not None:
+        """A client that sends no more still gets what it is owed, unless it cancelled that; TLS has no half-close."""
+        client, session = self.flow.client, self._session
+        is_owed = session and session.is_answering and not self._server.canceller.has_cancelled(self)
+        if not is_owed or client is None or client.get_extra_info("ssl_object") is not None:
             return False
         self._is_half_closed = self._has_attention = True
         return True

@@ -82,7 +82,7 @@ def _log_start(server: Server) -> None:
         how = "plaintext" if listener.address.is_unix else down
         where = " for the session endpoint" if listener.is_at_session_endpoint else ""
         logger.info("listening on %s (%s)%s", listener.address, how, where)
-    pipeline = "serial" if settings.is_serial(None) else settings.pipeline
+    pipeline = settings.pipeline
     session = ""
     if settings.session_upstream is not None:
         session = f"; session endpoint {settings.session_upstream} ({_describe(settings, settings.session_upstream)})"

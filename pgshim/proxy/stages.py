@@ -65,6 +65,6 @@ class Stages:
             self._rules,
             ClientSettings(login.parameters, login.told, login.settings, login.startup),
             self._policy,
-            is_serial=self._settings.is_serial(login.parameters.get(b"application_name")),
+            is_serial=self._settings.is_serial(login.parameters),
             begins_lazily=self._settings.lazy_begin,
         )

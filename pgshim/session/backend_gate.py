@@ -14,7 +14,7 @@ from pgshim.session.conversation import Limits
 from pgshim.session.features import copying, lazy_begin, prepared, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
-from pgshim.session.outstanding import FAKE, FORWARD, QUERY, SKIP, WATCH, Kind, Owed
+from pgshim.session.outstanding import FAKE, FORWARD, QUERY_COPIED, SKIP, WATCH, Kind, Owed
 from pgshim.session.refusal import Policy
 from pgshim.session.replies import COMPLETES, ENDS, LENGTHS
 from pgshim.session.statements import SharedTexts
@@ -276,7 +276,8 @@ class BackendGate(FrontendGate):
         if head.has_ready:
             self._has_ended = True
             if head.may_copy_in:
-                self.outstanding[0] = QUERY if head.change is None else Owed(Kind.QUERY, change=head.change)
+                change = head.change
+                self.outstanding[0] = QUERY_COPIED if change is None else Owed(Kind.QUERY, change=change, may_copy=True)
             return replacement
         if self.copy_query is not None:
             copying.fail_copy_query(self)

@@ -203,6 +203,8 @@ class Conversation(State):
         self.drawing.note(None)
         has_failed = self.is_skipping
         self.is_skipping = False
+        if self.portals and self.status == hot.IDLE and not self.has_begun_amid:
+            self.portals.clear()  # They end with the transaction.
         if not self.is_open or self.copy_query is not None:
             self.outstanding.append(LOCAL_SYNC)
             self.give_answers()

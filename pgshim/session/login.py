@@ -11,7 +11,6 @@ accepted them (`startup_check`), and ParameterStatus says what they make of it. 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from struct import Struct
 
 from pgshim.errors import MalformedMessage, ProtocolViolation, UpstreamViolation
@@ -53,7 +52,6 @@ class Login:
         "_held",
         "_is_asked",
         "_is_authenticated",
-        "_is_holding",
         "_reported",
         "_request",
         "_to_client",
@@ -89,8 +87,7 @@ class Login:
         #: Upstream waits for an answer of the client's.
         self._is_asked = False
         self._is_authenticated = False
-        #: Whether BackendKeyData and ReadyForQuery wait, in `_held`, until it is known what ParameterStatus says.
-        self._is_holding = bool(request.settings) or _CLIENT_ENCODING in dict(request.startup)
+        #: With settings: BackendKeyData and ReadyForQuery, which wait until it is known what ParameterStatus says.
         self._held: list[bytes] = []
         self._check: SettingsCheck | None = None
         #: What ParameterStatus is to say: name in lower case -> value.
@@ -175,7 +172,7 @@ class Login:
             return self._on_authentication(message)
         if type_code == _BACKEND_KEY:
             self.backend_key = message[5:]
-            if self._is_holding:
+            if self._request.settings:
                 self._held.append(message)
                 return b""
             return message
@@ -200,14 +197,14 @@ class Login:
     def _on_ready(self, message: bytes) -> bytes:
         if not self._is_authenticated or len(message) != 6 or message[5] != hot.IDLE:
             raise UpstreamViolation("the upstream sent a ReadyForQuery out of order during login")
-        if not self._is_holding:
+        settings = self._request.settings + self._dropped
+        if not settings:
             self.is_complete = True
             return message
         self._held.append(message)
-        settings = self._request.settings + self._dropped
-        accepted = self._cache.find(self._key) if self._cache is not None and settings else None
-        if accepted is not None or not settings:
-            return self._complete(accepted or Accepted({}, {}))
+        accepted = self._cache.find((self._request.key, self._dropped)) if self._cache is not None else None
+        if accepted is not None:
+            return self._complete(accepted)
         self._check = SettingsCheck(settings, is_local=not self.is_at_session_endpoint)
         self._to_upstream.append(self._check.query)
         return b""
@@ -217,15 +214,13 @@ class Login:
     @property
     def _dropped(self) -> tuple[tuple[bytes, bytes], ...]:
         """What went up and is not in force: Supavisor drops it, and says what its servers have."""
-        given = self.startup.get(_CLIENT_ENCODING)
-        if given is None or self.parameters.get(_CLIENT_ENCODING, given) == as_reported(_CLIENT_ENCODING, given):
-            return ()
-        return ((_CLIENT_ENCODING, given),)
+        return tuple((name, value) for name, value in self._request.startup if value and self._is_dropped(name, value))
 
-    @property
-    def _key(self) -> Hashable:
-        """What a server's verdict depends on."""
-        return self._request.key, self._dropped
+    def _is_dropped(self, name: bytes, value: bytes) -> bool:
+        in_force = self.parameters.get(name)
+        # Only of its own name is it known: others shorten what they are given.
+        is_other = in_force == b"Supavisor" if name == _APPLICATION_NAME else in_force is not None
+        return is_other and in_force != as_reported(name, value)
 
     def _on_parameter_status(self, message: bytes) -> bytes:
         try:
@@ -234,7 +229,7 @@ class Login:
             raise UpstreamViolation(f"the upstream sent an {error.message} during login") from error
         value = as_reported(name, value)
         self.parameters[name] = value
-        return b"" if self._is_holding else self._tell(name, value)
+        return b"" if self._request.settings else self._tell(name, value)
 
     def _tell(self, name: bytes, value: bytes) -> bytes:
         """The ParameterStatus for the client."""
@@ -257,7 +252,7 @@ class Login:
             return b""
         accepted = check.accepted
         if self._cache is not None:
-            self._cache.keep(self._key, accepted)
+            self._cache.keep((self._request.key, self._dropped), accepted)
         return self._complete(accepted)
 
     def _complete(self, accepted: Accepted) -> bytes:

@@ -188,6 +188,8 @@ EXECUTE_COPY_OUT = Owed(Kind.EXECUTE, WATCH, may_copy=True)
 CLOSE = Owed(Kind.CLOSE)
 CLOSE_OWN = Owed(Kind.CLOSE, SKIP)
 QUERY = Owed(Kind.QUERY)
+#: One whose COPY has failed; its ReadyForQuery is still to come.
+QUERY_COPIED = Owed(Kind.QUERY, may_copy=True)
 FUNCTION_CALL = Owed(Kind.FUNCTION_CALL)
 SYNC = Owed(Kind.SYNC)
 #: Of a batch with a COPY in it, which may have been answered before.

@@ -69,6 +69,7 @@ class State:
         "texts",
         "to_client",
         "to_upstream",
+        "undescribed",
         "verifies",
     )
 
@@ -83,6 +84,8 @@ class State:
         self.statements = Statements()
         #: Portal name -> the statement that was bound to it. Ends with the transaction.
         self.portals: dict[bytes, Statement] = {}
+        #: Portals whose columns the client is taken to know from another execution: it has not asked yet.
+        self.undescribed: set[bytes] = set()
         #: Whether pgshim has used the unnamed portal since the client last bound one.
         self.has_own_portal = False
         #: The last batch in which a statement was bound that pgshim carries out itself.

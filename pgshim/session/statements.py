@@ -123,14 +123,17 @@ class SharedTexts:
 class Statement:
     """What one client's one Parse has made."""
 
-    __slots__ = ("replay", "text", "told")
+    __slots__ = ("is_named", "replay", "text", "told", "told_of_portal")
 
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: Text, *, is_named: bool = False) -> None:
         self.text = text
+        self.is_named = is_named
         #: The Parse that brings it to another server.
         self.replay = text.upstream_parse
         #: What Describe has told the client that it returns; None before, and where it returns nothing.
         self.told: Shape | None = None
+        #: What Describe has told the client of a portal of it; known of named statements only.
+        self.told_of_portal: Shape | None = None
 
     def pin(self, oids: bytes) -> None:
         """The client knows its parameters by these types from now on."""

@@ -133,7 +133,8 @@ class Arena:
 
     def takes(self, script: Script) -> bool:
         """Whether this PostgreSQL can be asked that."""
-        return self._roots[0].info.server_version < 180000 or not script.has_query_amid_batch
+        is_18 = self._roots[0].info.server_version >= 180000
+        return not script.crashes_servers and not (is_18 and script.has_query_amid_batch)
 
     def play(self, script: Script) -> Outcome:
         """Plays a script on both sides."""
@@ -142,17 +143,19 @@ class Arena:
                 connection.execute(statements.RESET.replace("{c}", str(client)).encode())
         shim = self.shims["serial" if script.is_serial else "through"]
         game = Game(self.postgres.endpoint(database=OWN), shim.endpoint(), script)
+        game.may_swallow = self._setup is None or not self._setup.is_pinned_by_copy
         try:
             game.play()
         finally:
             game.close()
+        # In any case: a server that is new in the pool gets to know the custom settings.
+        leaks = self.servers_of_the_pool()
         played = replace(script, steps=tuple(game.played))
         own, through = map(without_known, game.told())
-        if is_refusal(through) or part_as_known(own, through):
+        if game.is_cut_short or is_refusal(through) or part_as_known(own, through):
             return Outcome(played, own, through, is_known=True)
         own += self._contents(0, script.clients)
         through += self._contents(1, script.clients)
-        leaks = self.servers_of_the_pool()
         through += [f"left on a server of the pool: {leak}" for leak in leaks]
         return Outcome(played, own, through)
 
@@ -204,6 +207,9 @@ class Game:
         self.unread: set[int] = set()
         #: Clients whose last batch has no Sync.
         self.open: set[int] = set()
+        #: Whether a COPY may swallow a Sync; where that pins a server for good, the game ends with it.
+        self.may_swallow = True
+        self.is_cut_short = False
 
     def close(self) -> None:
         for player in (*self.own.values(), *self.through.values()):
@@ -211,6 +217,8 @@ class Game:
 
     def play(self) -> None:
         for step in self.script.steps:
+            if self.is_cut_short:
+                return
             if step.is_copy_data:
                 if not self.own[step.client].is_in_copy:
                     continue
@@ -256,6 +264,12 @@ class Game:
             self._compare(client)
         ends = step.messages[-1][0] in "SQF"
         (self.open.discard if ends else self.open.add)(client)
+
+        self._look_for_swallowed(client, step)
+
+    def _look_for_swallowed(self, client: int, step: Step) -> None:
+        if not self.may_swallow and self.own[client].is_in_copy and any(each[0] == "S" for each in step.messages):
+            self.is_cut_short = True
 
     def _read(self, client: int, step: Step) -> None:
         self.own[client].read_all(step)

@@ -112,6 +112,23 @@ class Script:
         return False
 
     @property
+    def crashes_servers(self) -> bool:
+        """Whether a client executes or describes the unnamed portal behind a Query that has taken it.
+
+        PostgreSQL 15.18 crashes over that (signal 11) if the Query has failed in a block, and all its servers restart.
+        """
+        taken: set[int] = set()
+        for step in self.steps:
+            for message in step.messages:
+                if message[0] == "Q":
+                    taken.add(step.client)
+                elif message.startswith("B |"):
+                    taken.discard(step.client)
+                elif step.client in taken and (message == "D P|" or message.partition("|")[0].strip() == "E"):
+                    return True
+        return False
+
+    @property
     def clients(self) -> list[int]:
         return sorted({step.client for step in self.steps})
 

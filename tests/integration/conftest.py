@@ -2,6 +2,9 @@
 
 Three sets, each started once and only when a test asks for it; `stack` runs a test on all three. A missing
 program ends the run with a sentence that says what to install: nothing is skipped.
+
+`python -m tests.poolers` runs tests with another pooler in PgBouncer's place, which PGSHIM_TEST_POOLER names; then
+`stack` is the first set only.
 """
 
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ import trustme
 from pgshim.demo.binaries import MissingBinary, find_pgbouncer, find_postgres, wheel_bindir
 from pgshim.demo.processes import Endpoint
 from pgshim.demo.servers import APP_DATABASE, APP_USER, PgBouncer, PgshimProcess, PostgresServer, TlsFiles
+from tests.poolers import setups
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Stack:
     """pgshim -> PgBouncer -> PostgreSQL, and the URL parameters that a client of any of them needs."""
 
     postgres: PostgresServer
-    pgbouncer: PgBouncer
+    pgbouncer: PgBouncer | setups.Supavisor
     pgshim: PgshimProcess
     parameters: dict[str, str] = field(default_factory=dict)
     # The certificate authority's file where TLS is spoken, else None.
@@ -50,6 +54,10 @@ def _programs() -> None:
 def start(servers: ExitStack, *, bindir: Path | None = None, tls: TlsFiles | None = None) -> Stack:
     """Starts one set, which ends with `servers`."""
     postgres = servers.enter_context(PostgresServer(bindir=bindir, tls=tls))
+    other = setups.chosen()
+    if other is not None:
+        pooler = servers.enter_context(other.start(postgres))
+        return Stack(postgres, pooler, servers.enter_context(PgshimProcess(pooler, options=other.options)))
     pgbouncer = servers.enter_context(PgBouncer(postgres, client_tls=tls))
     if tls is None:
         return Stack(postgres, pgbouncer, servers.enter_context(PgshimProcess(pgbouncer)))
@@ -100,7 +108,7 @@ def stack_18() -> Iterator[Stack]:
     yield from running(bindir=wheel_bindir(18))
 
 
-@pytest.fixture(scope="session", params=["plain_stack", "tls_stack", "stack_18"])
+@pytest.fixture(scope="session", params=["plain_stack"] + ["tls_stack", "stack_18"] * (setups.chosen() is None))
 def stack(request: pytest.FixtureRequest) -> Stack:
     """Each of the three sets in turn."""
     found: Stack = request.getfixturevalue(request.param)

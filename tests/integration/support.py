@@ -105,12 +105,16 @@ def certificate_environment(stack: "Stack") -> dict[str, str]:
 
 
 def run_together(
-    program: str, argument_lists: Sequence[Sequence[str]], environment: Mapping[str, str]
+    program: str,
+    argument_lists: Sequence[Sequence[str]],
+    environment: Mapping[str, str],
+    *,
+    seconds: float = PROGRAM_SECONDS,
 ) -> list[str]:
     """Runs `tests.apps.<program>` as one process for each list of arguments, all at once.
 
     Each prints `ready` and waits for a line before it begins. Returns what each printed after that; fails the
-    test when one of them failed, with what it wrote to its standard error.
+    test when one of them failed, with what it wrote to its standard error, or had not ended `seconds` later.
     """
     processes = [
         subprocess.Popen(
@@ -132,14 +136,14 @@ def run_together(
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        return [_output(process) for process in processes]
+        return [_output(process, seconds) for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.communicate()
 
 
-def _output(process: "subprocess.Popen[str]") -> str:
-    output, errors = process.communicate(timeout=PROGRAM_SECONDS)
+def _output(process: "subprocess.Popen[str]", seconds: float) -> str:
+    output, errors = process.communicate(timeout=seconds)
     assert process.returncode == 0, errors
     return output

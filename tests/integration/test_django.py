@@ -131,6 +131,20 @@ def test_stories_with_other_options(migrated_plain: Stack, database: dict[str, A
     tell(migrated_plain, *STORIES, **database)
 
 
+@pytest.mark.parametrize(
+    "database",
+    [
+        {},
+        {"CONN_MAX_AGE": 0, "TIME_ZONE": "Asia/Tokyo"},
+        {"CONN_MAX_AGE": 0, "options": {"pool": True}},
+        {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True, "options": {"pool": {"min_size": 1, "max_size": 8}}},
+    ],
+    ids=["kept connections", "new connections", "psycopg's pool", "a pool with health checks"],
+)
+def test_requests_in_threads(migrated_plain: Stack, database: dict[str, Any]) -> None:
+    tell(migrated_plain, "requests", *STORIES, **database)
+
+
 def test_an_iterator_outside_of_a_block_is_refused_by_name(migrated: Stack) -> None:
     tell(migrated, "held_iterators", "transactions")
     tell(migrated, "held_iterators", options={"server_side_binding": True})

@@ -1,8 +1,9 @@
 """psql and pgbench, unmodified, from the installation whose server is asked."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,11 +184,11 @@ def accounts(stack: Stack) -> Stack:
     return stack
 
 
-def pgbench(stack: Stack, *arguments: str, clients: int, transactions: int) -> None:
-    # Without --no-vacuum it would empty pgbench_history, which the balances are compared with. A thread each,
-    # for pgbench waits for a Parse at once: in one thread a client without a server would keep those who have
-    # one from ending their transactions.
-    counts = ["--client", str(clients), "--jobs", str(clients), "--transactions", str(transactions)]
+def pgbench(stack: Stack, *arguments: str, clients: int, transactions: int, threads: int = 0) -> None:
+    # Without --no-vacuum it would empty pgbench_history, which the balances are compared with. By default a thread
+    # each, for with --protocol prepared pgbench waits for a Parse at once: in one thread a client without a server
+    # would keep those who have one from ending their transactions.
+    counts = ["--client", str(clients), "--jobs", str(threads or clients), "--transactions", str(transactions)]
     done = program(stack, "pgbench", ["--no-vacuum", *counts, *arguments, stack.endpoint().url])
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr.lower()
@@ -204,19 +205,40 @@ def test_pgbench_select_only(accounts: Stack, mode: str) -> None:
     pgbench(accounts, "--select-only", "--protocol", mode, clients=8, transactions=150)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_pgbench_tpc_b_conserves_every_balance(accounts: Stack, mode: str) -> None:
+@contextmanager
+def conserved(stack: Stack, transactions: int) -> Iterator[None]:
+    """As many transactions are in the history afterwards, and all the balances add up to the same."""
     history = "SELECT count(*) FROM pgbench_history;"
-    before = int(psql(accounts, history, endpoint=accounts.direct()))
-    pgbench(accounts, "--protocol", mode, clients=4, transactions=75)
+    before = int(psql(stack, history, endpoint=stack.direct()))
+    yield
     sums = """
     SELECT sum(abalance) FROM pgbench_accounts; SELECT sum(tbalance) FROM pgbench_tellers;
     SELECT sum(bbalance) FROM pgbench_branches; SELECT sum(delta) FROM pgbench_history;
     """
-    found = psql(accounts, sums, endpoint=accounts.direct()).split()
+    found = psql(stack, sums, endpoint=stack.direct()).split()
     assert len(found) == 4
     assert len(set(found)) == 1
-    assert int(psql(accounts, history, endpoint=accounts.direct())) == before + 4 * 75
+    assert int(psql(stack, history, endpoint=stack.direct())) == before + transactions
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pgbench_tpc_b_conserves_every_balance(accounts: Stack, mode: str) -> None:
+    with conserved(accounts, 4 * 75):
+        pgbench(accounts, "--protocol", mode, clients=4, transactions=75)
+
+
+@pytest.mark.parametrize("mode", ["simple", "extended"])
+def test_pgbench_tpc_b_with_several_clients_in_each_thread(accounts: Stack, mode: str) -> None:
+    with conserved(accounts, 9 * 30):
+        pgbench(accounts, "--protocol", mode, clients=9, threads=3, transactions=30)
+
+
+def test_pgbench_tpc_b_in_each_mode_at_once(accounts: Stack) -> None:
+    def work(mode: str) -> None:
+        pgbench(accounts, "--protocol", mode, clients=3, transactions=30)
+
+    with conserved(accounts, len(MODES) * 3 * 30), ThreadPoolExecutor(len(MODES)) as pool:
+        list(pool.map(work, MODES))
 
 
 # A wrong answer divides by zero, which ends the client.

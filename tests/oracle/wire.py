@@ -98,11 +98,15 @@ def is_answered(stream: bytes, readies: int) -> bool:
     return found.count(ord("Z")) >= readies
 
 
-def collect(connection: socket.socket, readies: int, quiet: float, limit: float = 5.0) -> bytes:
-    """What comes until `readies` ReadyForQuery have come and then nothing more for `quiet` seconds, or the end."""
+def collect(connection: socket.socket, readies: int, quiet: float, limit: float = 5.0, *, messages: int = 0) -> bytes:
+    """What comes until `readies` ReadyForQuery and `messages` in all are there, and nothing more for `quiet` seconds.
+
+    Or until the end, or until nothing has come for `limit` seconds.
+    """
     stream = b""
     while True:
-        wait = quiet if is_answered(stream, readies) else limit
+        is_all = is_answered(stream, readies) and sum(1 for _ in frames(stream)) >= messages
+        wait = quiet if is_all else limit
         if not select.select([connection], [], [], wait)[0]:
             return stream
         data = connection.recv(1 << 20)

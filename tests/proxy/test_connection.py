@@ -13,6 +13,7 @@ from tests.proxy.world import (
     READY,
     Client,
     ScriptedUpstream,
+    cancel_request,
     command_complete,
     data_row,
     listening,
@@ -112,6 +113,30 @@ def test_a_client_that_vanishes_in_a_transaction_is_rolled_back_before_terminate
             assert [type_code for type_code, _ in upstream.received] == ["Q", "Q", "X"]
             assert upstream.queries()[1].upper().startswith(b"ROLLBACK")
             await until(lambda: not server.connections and not server.departures)
+
+    run(story())
+
+
+def test_a_client_that_has_cancelled_and_closes_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departure, "PATIENCE", 0.2)
+
+    async def never(_: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream) as server:
+            upstream.answers[b"sleep"] = never
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await until(lambda: upstream.queries())
+            # A pooler drops it where the query still waits for a server.
+            canceller = await Client.connect(server)
+            canceller.send(cancel_request(client.key))
+            assert await canceller.is_closed()
+            client.send(hot.TERMINATE)
+            client.writer.write_eof()
+            await until(lambda: not server.departures and not server.connections)
+            assert upstream.cancels == [client.key, client.key]
 
     run(story())
 
@@ -391,8 +416,8 @@ def test_a_prepare_that_ends_with_flush_holds_no_server_while_its_client_is_sile
     run(story())
 
 
-@pytest.mark.parametrize("application_name", [b"app", b"Supavisor"])
-def test_auto_is_serial_when_supavisor_names_itself(run: Run, application_name: bytes) -> None:
+@pytest.mark.parametrize("reported", [b"application_name", b"pgbouncer_pool_mode"])
+def test_auto_is_serial_unless_upstream_says_that_it_keeps_count(run: Run, reported: bytes) -> None:
     async def story() -> None:
         release = asyncio.Event()
 
@@ -402,7 +427,7 @@ def test_auto_is_serial_when_supavisor_names_itself(run: Run, application_name: 
 
         async with listening(ScriptedUpstream()) as upstream, pgshim(upstream) as server:
             upstream.answers[b"first"] = wait
-            upstream.parameters[b"application_name"] = application_name
+            upstream.parameters[reported] = b"transaction"
             arrived = 0
             client = await Client.logged_in(server)
             reading = upstream.writers[0].transport
@@ -412,7 +437,7 @@ def test_auto_is_serial_when_supavisor_names_itself(run: Run, application_name: 
             # The second waits in the upstream's stream, or in pgshim.
             protocol = reading.get_protocol()  # type: ignore[attr-defined]
             arrived = len(protocol._stream_reader._buffer)
-            assert arrived == (0 if application_name == b"Supavisor" else len(hot.query(b"second")))
+            assert arrived == (0 if reported == b"application_name" else len(hot.query(b"second")))
             release.set()
             assert await client.types(4) == "CZCZ"
 

@@ -249,6 +249,35 @@ def test_a_copy_that_fails_in_its_data_answers_the_sync_behind(script: SessionSc
     script.queries(b"select 1", columns(INT4), done(), IDLE)
 
 
+@pytest.mark.parametrize("end", [COPIED, server_error(b"22P02")], ids=["done", "failed"])
+def test_what_comes_behind_a_copy_that_has_ended_waits_for_its_ready_for_query(
+    script: SessionScript, end: Message
+) -> None:
+    # PgBouncer forgets at the end of a COPY what it had counted, and gives the server away at the ReadyForQuery.
+    script.prepares(b"c", COPY)
+    executes_copy(script, Sync())
+    script.upstream_sends(ParseComplete(), BindComplete(), G).frontend_receives(BindComplete(), G)
+    script.frontend_sends(DATA, CopyDone(), Sync()).upstream_receives(DATA, CopyDone(), Sync())
+    script.upstream_sends(end).frontend_receives(end)
+    batch = (parse(b"", b"select 1"), bind(b""), execute(), Sync())
+    script.frontend_sends(*batch).upstream_receives()
+    script.upstream_sends(IDLE).frontend_receives(IDLE)
+    script.upstream_receives(*batch)
+
+
+@pytest.mark.parametrize("has_change", [False, True])
+def test_so_it_does_behind_a_query_whose_copy_has_failed(script: SessionScript, has_change: bool) -> None:
+    if has_change:
+        script.prepares(b"", b"select 2")
+    script.queries(b"select 1; copy t from stdin", columns(INT4), done(), G)
+    script.frontend_sends(DATA).upstream_receives(DATA)
+    script.upstream_sends(server_error(b"22P02")).frontend_receives(server_error(b"22P02"))
+    batch = (parse(b"", b"select 1"), bind(b""), execute(), Sync())
+    script.frontend_sends(CopyDone(), *batch).upstream_receives()
+    script.upstream_sends(IDLE).frontend_receives(IDLE)
+    script.upstream_receives(*batch)
+
+
 def test_a_flush_behind_the_end_of_the_data_goes_up(script: SessionScript) -> None:
     script.prepares(b"c", COPY)
     executes_copy(script, Flush())

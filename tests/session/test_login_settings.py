@@ -255,6 +255,46 @@ def test_supavisors_own_application_name_is_not_the_clients(given: tuple[tuple[b
     assert script.login.told == {b"application_name": told.encode()}
 
 
+ENCODING, NAME = (b"client_encoding", b"latin1"), (b"application_name", b"app")
+
+
+def test_an_encoding_that_the_pooler_has_dropped_becomes_a_setting_of_the_session() -> None:
+    """Supavisor's servers have their own, which it reports."""
+    cache = AcceptedSettings()
+    script = SettingsScript(ENCODING, cache=cache).logs_in(*reports(client_encoding="UTF8"))
+    script.frontend_receives(*reports(client_encoding="UTF8"), KEY)
+    script.upstream_receives(sets(ENCODING)).upstream_sends(*accepts(b"LATIN1"))
+    script.frontend_receives(*reports(client_encoding="LATIN1"), IDLE)
+    assert script.login.settings == {b"client_encoding": b"LATIN1"}
+    # The next login knows the verdict already.
+    again = SettingsScript(ENCODING, cache=cache).forgets().upstream_answers(OK)
+    again.upstream_sends(*reports(client_encoding="UTF8"), KEY, IDLE)
+    again.frontend_receives(*reports(client_encoding="UTF8"), KEY, *reports(client_encoding="LATIN1"), IDLE)
+    assert again.login.settings == script.login.settings
+
+
+def test_a_name_that_the_pooler_has_dropped_becomes_one_too() -> None:
+    script = SettingsScript(NAME).logs_in(*reports(application_name="Supavisor"))
+    script.frontend_receives(*reports(application_name="app"), KEY)
+    script.upstream_receives(sets(NAME)).upstream_sends(*accepts(b"app"))
+    script.frontend_receives(*reports(application_name="app"), IDLE)
+    assert script.login.settings == {b"application_name": b"app"}
+
+
+@pytest.mark.parametrize("reported", [{"application_name": "ap"}, {}])
+def test_a_name_that_the_pooler_has_taken_costs_nothing(reported: dict[str, str]) -> None:
+    script = SettingsScript(NAME).forgets().upstream_answers(OK)
+    script.upstream_sends(*reports(**reported), KEY, IDLE).frontend_receives(*reports(**reported), KEY, IDLE)
+    assert (script.login.is_complete, script.login.settings) == (True, {})
+
+
+@pytest.mark.parametrize("reported", [{"client_encoding": "LATIN1"}, {}])
+def test_an_encoding_that_the_pooler_has_taken_costs_nothing(reported: dict[str, str]) -> None:
+    script = SettingsScript(ENCODING, cache=AcceptedSettings()).forgets().upstream_answers(OK)
+    script.upstream_sends(*reports(**reported), KEY, IDLE).frontend_receives(*reports(**reported), KEY, IDLE)
+    assert (script.login.is_complete, script.login.settings) == (True, {})
+
+
 # Faults of the upstream.
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pgshim.protocol import hot
 from pgshim.protocol.frontend import Query, Sync
+from pgshim.session.client_settings import ClientSettings
+from pgshim.session.injection import Value
 from tests.session.in_force import (
     SAID,
     SELECTED,
@@ -183,3 +186,11 @@ def test_a_poolers_heartbeat_is_not_reported(script: SessionScript) -> None:
     script.upstream_sends(setting(b"application_name", b"Supavisor")).expects_nothing()
     script.frontend_sends(Query(b"select 1")).upstream_receives(Query(b"select 1"))
     script.upstream_sends(setting(b"application_name", b"Supavisor"), *A_ROW, IDLE).frontend_receives(*A_ROW, IDLE)
+
+
+def test_a_poolers_own_name_is_no_news_beside_a_setting() -> None:
+    reported = {b"TimeZone": b"UTC", b"application_name": b"Supavisor"}
+    settings = ClientSettings(reported, reported | {b"application_name": b"app"}, {}, {})
+    settings.set(b"timezone", Value(b"Asia/Tokyo"))
+    assert settings.news(hot.IDLE) == TOKYO.encode()
+    assert settings.shown(b"application_name", hot.IDLE) == b"app"

@@ -37,7 +37,8 @@ def takes_copy_data(s: Conversation) -> bool:
         if s.ended_copies >= len(copies):
             return False
         if s.copy_query is None:
-            s.is_open = True
+            # The Sync behind the data is another than the one behind the Execute, and of the same COPY.
+            s.is_open = s.has_copy = True
             s.is_plain = s.is_pure = False
     if COPY_DATA not in queue:
         queue.append(COPY_DATA)

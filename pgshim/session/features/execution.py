@@ -8,7 +8,17 @@ from functools import partial
 from pgshim.protocol import hot
 from pgshim.session.assignments import ASSIGNMENT_WORDS
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import copying, deallocation, lazy_begin, refusals, resets, scripted, set_config, settings
+from pgshim.session.features import (
+    copying,
+    deallocation,
+    lazy_begin,
+    refusals,
+    resets,
+    scripted,
+    set_config,
+    settings,
+    shapes,
+)
 from pgshim.session.features.prepared import must_wait, too_large
 from pgshim.session.hazards import HAZARD_WORDS
 from pgshim.session.outstanding import (
@@ -44,9 +54,9 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         return True
     portal = hot.read_execute(buffer, start, end)[:NAME_SIZE]
     statement = s.portals.get(portal)
-    if statement is FINISHED:
+    if statement is FINISHED and s.status != hot.IN_FAILED_BLOCK:
         return s.refuse(b"55000", f'portal "{portal.decode("utf-8", "replace")}" cannot be run')
-    if statement is GONE or (s.has_own_portal and not portal and s.status != hot.IN_FAILED_BLOCK):
+    if (statement is GONE or (s.has_own_portal and not portal)) and s.status != hot.IN_FAILED_BLOCK:
         return s.refuse(b"34000", f'portal "{portal.decode("utf-8", "replace")}" does not exist')
     found = statement.text.verdict if statement is not None else None
     if (found is None or found.may_end_transaction) and s.has_unverified:
@@ -57,6 +67,8 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
         _send_execute(s, buffer[start:end], EXECUTE_COPY_IN)
         s.is_pure = False
         return True
+    if s.undescribed and portal in s.undescribed:
+        shapes.verify_portal(s, portal, statement)
     if not (s.settings.is_active or statement.text.is_looked_after):
         _send_execute(s, buffer[start:end], _owed(found))
         _note(s, found)

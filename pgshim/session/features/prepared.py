@@ -54,7 +54,7 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
             return s.refuse(b"42P05", f'prepared statement "{shown}" already exists', routine=b"StorePreparedStatement")
         if _is_over_limit(s, len(tail)):
             return True
-    statement = Statement(text)
+    statement = Statement(text, is_named=bool(name))
     change = Change({name: statement}, s.batch)
     s.statements.announce(change)
     edit = partial(_shift_position, text.shift) if text.shift else None
@@ -98,23 +98,34 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         s.begin_now()
     if not portal:
         s.has_own_portal = False
+    if s.undescribed:
+        s.undescribed.discard(portal[:NAME_SIZE])
     if s.setting_portals:
         s.setting_portals.pop(portal[:NAME_SIZE], None)
-    is_verified = s.slot is not statement and shapes.replay_for_bind(s, statement)
+    is_replayed = s.slot is not statement
+    is_verified = is_replayed and shapes.replay_for_bind(s, statement)
+    owed = _note_reliance(s, portal[:NAME_SIZE]) if is_replayed and shapes.relies_on_portal(statement) else BIND
     if found.touches_settings:
         settings_bind.send(s, portal, statement, buffer[offset:end])
-    elif is_small and (is_verified or statement.text.is_substituted):
-        s.send(_with_result_formats(portal, statement, buffer[offset:end]), BIND)
+    elif is_small and (is_verified or owed is not BIND or statement.text.is_substituted):
+        s.send(_with_result_formats(portal, statement, buffer[offset:end]), owed)
     elif not name:
         s.send(buffer[start:end], BIND)
     else:
-        s.send(hot.bind_unnamed(portal, end - offset + missing) + buffer[offset:end], BIND)
+        s.send(hot.bind_unnamed(portal, end - offset + missing) + buffer[offset:end], owed)
     if len(s.portals) >= _MAX_PORTALS:
+        s.undescribed.clear()
         s.portals.clear()  # An Execute of a portal that is not known is taken for anything.
     s.portals[portal[:NAME_SIZE]] = statement
     if statement.text.is_substituted:
         s.substituted_batch = s.batch
     return True
+
+
+def _note_reliance(s: Conversation, portal: bytes) -> Owed:
+    """The Bind of a portal whose columns the client may believe to know: they are looked at before it is executed."""
+    s.undescribed.add(portal)
+    return Owed(Kind.BIND, edit=shapes.as_changed)
 
 
 def _with_result_formats(portal: bytes, statement: Statement, rest: bytes) -> bytes:
@@ -126,8 +137,9 @@ def _with_result_formats(portal: bytes, statement: Statement, rest: bytes) -> by
     with suppress(MalformedMessage):  # The server says what is wrong with it.
         if statement.text.is_substituted:
             rest = rest[: hot.check_bind(rest, 0, len(rest))] + b"\0\0"
-        elif statement.told is not None and not statement.text.verdict.is_pure:
-            rest = hot.expand_result_formats(rest, statement.told.columns)
+        elif not statement.text.verdict.is_pure:
+            told = statement.told or statement.told_of_portal
+            rest = rest if told is None else hot.expand_result_formats(rest, told.columns)
     return hot.bind_unnamed(portal, len(rest)) + rest
 
 
@@ -140,14 +152,16 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
         if settings.waits_for_replies(s):
             return False
         portal = s.portals.get(name[:NAME_SIZE])
-        if s.has_own_portal and not name:
+        if s.has_own_portal and not name and s.status != hot.IN_FAILED_BLOCK:
             if portal is not FINISHED:
                 return s.refuse(b"34000", 'portal "" does not exist')
             s.answer(hot.NO_DATA, Change({}, s.batch))
             return True
         s.is_plain = False
-        if portal is not None and portal.text.is_substituted:
-            s.send(buffer[start:end], Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=partial(_note_description, portal)))
+        s.undescribed.discard(name[:NAME_SIZE])
+        if portal is not None and (portal.text.is_substituted or portal.is_named):
+            watch = partial(_note_portal, portal)
+            s.send(buffer[start:end], Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=watch))
         else:
             s.send(buffer[start:end], DESCRIBE_PORTAL)
         return True
@@ -173,6 +187,15 @@ def _note_description(statement: Statement, type_code: int, message: bytes) -> b
         statement.told = statement.text.shape(*hot.read_shape(message, 0, len(message)))
     else:
         statement.told = None
+    return None
+
+
+def _note_portal(statement: Statement, type_code: int, message: bytes) -> bytes | None:
+    """Remember what the client is told of a portal, by which it may decode what later ones return."""
+    if statement.text.is_substituted:
+        return hot.NO_DATA if type_code == _ROW_DESCRIPTION else None
+    told = statement.text.shape(*hot.read_shape(message, 0, len(message))) if type_code == _ROW_DESCRIPTION else None
+    statement.told_of_portal = told
     return None
 
 

@@ -128,7 +128,7 @@ def refuses_function_call(s: Conversation, oid: int) -> bool:
     hazard = Hazard(*found, needs_nextval=found[0] is Feature.SEQUENCE_VALUE) if found is not None else None
     if oid == _SET_CONFIG:
         hazard = COMPUTED
-    if hazard is None and s.settings.current and settings.is_outside_block(s) and not s.is_in_force:
+    if hazard is None and s.settings.current and settings.is_outside_block(s) and (s.is_wrapped or not s.is_in_force):
         hazard = _FUNCTION_CALL
     return hazard is not None and concerns(s, hazard, is_outside=True) and refuses_query(s, hazard)
 

@@ -24,6 +24,9 @@ from pgshim.session.statements import Statement
 
 _PARAMETER_DESCRIPTION, _ROW_DESCRIPTION = b"tT"
 
+#: The routine in which a Bind fails that has format codes for another number of columns.
+_OTHER_COLUMNS = b"\0RPortalSetResultFormat\0"
+
 CHANGED = hot.error_response(
     "ERROR", b"0A000", "cached plan must not change result type", routine=b"RevalidateCachedQuery"
 )
@@ -50,6 +53,24 @@ def replay_for_bind(s: Conversation, statement: Statement) -> bool:
     return True
 
 
+def relies_on_portal(statement: Statement) -> bool:
+    """Whether the client may decode by what it was told of an earlier portal, as PgJDBC does; most ask each time."""
+    told = statement.told_of_portal
+    return told is not None and statement.told is None and statement.text.verdict.has_result_check
+
+
+def verify_portal(s: Conversation, portal: bytes, statement: Statement) -> None:
+    """Ahead of the Execute of a portal that the client has not described: what it is, for a comparison."""
+    s.undescribed.discard(portal)
+    s.verifies = True
+    s.send(hot.describe_portal(portal), Owed(Kind.VERIFICATION, WATCH, watch=partial(_compare, s, statement)))
+
+
+def as_changed(_: int, error: bytes) -> bytes:
+    """The error of a Bind of such a portal; a server sees that the columns have changed before it counts formats."""
+    return CHANGED if _OTHER_COLUMNS in error else error
+
+
 def awaits_description(s: Conversation, statement: Statement) -> bool:
     """Whether a Bind has to wait for what the client is about to be told: it may have changed since it was asked."""
     return (
@@ -64,7 +85,7 @@ def _compare(s: Conversation, statement: Statement, type_code: int, message: byt
     """Read the server's description; the client does not see it."""
     if type_code == _PARAMETER_DESCRIPTION:
         return b""
-    told = statement.told
+    told = statement.told or statement.told_of_portal
     shape = hot.read_shape(message, 0, len(message))[1] if type_code == _ROW_DESCRIPTION else None
     if told is not None and shape != told.key:
         _fail_batch(s)

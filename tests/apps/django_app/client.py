@@ -8,6 +8,7 @@ The tables are there (`migrate`). Prints a line for each story that went well.
 import datetime
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django
@@ -16,13 +17,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.apps.django_app.settings"
 django.setup()
 
 from django.conf import settings  # noqa: E402
-from django.db import IntegrityError, NotSupportedError, connection, transaction  # noqa: E402
+from django.db import IntegrityError, NotSupportedError, close_old_connections, connection, transaction  # noqa: E402
 from django.db.models import Count, F  # noqa: E402
 
 from tests.apps.django_app.models import Author, Book  # noqa: E402
 
 MOMENT = datetime.datetime(2024, 12, 31, 23, 0, tzinfo=datetime.UTC)
 ROUNDS = 6
+THREADS = 6
 
 
 def ask(sql: str, *parameters: Any) -> Any:
@@ -140,6 +142,51 @@ def levels() -> None:
         assert ask("SHOW transaction_isolation") == ("read committed",)
         with transaction.atomic():
             assert ask("SELECT current_setting('transaction_isolation')") == ("serializable",)
+
+
+def requests() -> None:
+    """Threads with a connection each, which they keep or give back after each request; a queue that they share."""
+    queue = store("queue", 60)
+
+    def answer(number: int, turn: int) -> None:
+        kind = ("int", "text")[(number + turn) % 2]
+        found = ask(f"SELECT {number * 100} + %s, %s::{kind}", turn, turn)
+        assert found == (number * 100 + turn, turn if kind == "int" else str(turn))
+        with transaction.atomic():
+            author = store(f"thread {number} {turn}", 3)
+            titles = author.books.order_by("id").values_list("title", flat=True)
+            assert list(titles.iterator(chunk_size=2)) == [f"thread {number} {turn} {n}" for n in range(3)]
+        assert Author.objects.filter(name__startswith=f"thread {number} ").count() == turn + 1
+
+    def take(number: int) -> bool:
+        with transaction.atomic():
+            waiting = Book.objects.select_for_update(skip_locked=True).filter(author=queue)
+            book = waiting.exclude(extra__has_key="by").order_by("id").first()
+            if book is None:
+                return False
+            book.extra["by"] = number
+            book.save()
+        return True
+
+    def serve(number: int) -> int:
+        taken = 0
+        for turn in range(ROUNDS):
+            close_old_connections()
+            answer(number, turn)
+            taken += sum(take(number) for _ in range(3))
+            close_old_connections()
+        while take(number):
+            taken += 1
+        connection.close()
+        return taken
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        taken = list(threads.map(serve, range(THREADS)))
+    by = [queue.books.filter(extra__by=number).count() for number in range(THREADS)]
+    assert taken == by, (taken, by)
+    assert queue.books.exclude(extra__has_key="by").count() == 0
+    Author.objects.filter(name__startswith="thread ").delete()
+    queue.delete()
 
 
 def session_settings() -> None:

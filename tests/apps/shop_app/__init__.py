@@ -1,0 +1,1 @@
+"""A small shop: FastAPI, SQLModel, Alembic, asyncpg. It knows nothing of pgshim."""
