@@ -11,7 +11,7 @@ from pgshim.demo.processes import Endpoint
 from tests.integration.conftest import Stack
 from tests.oracle.scripts import SCRIPTS
 from tests.oracle.settings_scripts import SETTINGS_SCRIPTS
-from tests.oracle.wire import collect, collect_as_much, encode_burst, expected_readies, show
+from tests.oracle.wire import collect, encode_burst, expected_readies, show
 
 QUIET = 0.015
 #: A server of its own has nothing more to say, where no ReadyForQuery tells.

@@ -115,23 +115,6 @@ def collect(connection: socket.socket, readies: int, quiet: float, limit: float 
         stream += data
 
 
-def collect_as_much(connection: socket.socket, expected: bytes, quiet: float, limit: float = 5.0) -> bytes:
-    """What comes until it is as many messages as another server has sent, and nothing more for `quiet` seconds."""
-    wanted = _count(expected)
-    stream = b""
-    while select.select([connection], [], [], quiet if _count(stream) >= wanted else limit)[0]:
-        data = connection.recv(1 << 20)
-        if not data:
-            break
-        stream += data
-    return stream
-
-
-def _count(stream: bytes) -> int:
-    """Whole messages, without those that may come at any moment."""
-    return sum(type_code not in b"SN" for type_code, _ in frames(stream))
-
-
 def expected_readies(burst: str) -> int:
     """How many ReadyForQuery a burst brings, unless a COPY swallows some."""
     return sum(step.strip().split(" ")[0] in ("S", "Q", "F") for step in burst.split("  "))
