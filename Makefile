@@ -11,7 +11,7 @@ N ?= 5000
 FUZZ ?=
 
 .PHONY: demo test style types bench differential fuzz chaos load soak servers clean \
-	test-asyncpg test-clients test-poolers test-frameworks compatibility toolchains
+	test-asyncpg test-clients test-poolers test-frameworks compatibility toolchains pooler-sources
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
@@ -49,7 +49,7 @@ test-clients: .venv/test servers toolchains
 	$(BIN)/python -m tests.clients
 
 # Other poolers: a current PgBouncer, built from source, and a stand-in for Supavisor
-test-poolers: .venv/test servers
+test-poolers: .venv/test servers pooler-sources
 	$(BIN)/python -m tests.poolers
 
 test-frameworks: .venv/frameworks servers
@@ -85,6 +85,13 @@ toolchains:
 	@command -v mvn >/dev/null || $(MAKE) --no-print-directory install-maven
 	@command -v cargo >/dev/null || $(MAKE) --no-print-directory install-cargo-web || \
 		$(MAKE) --no-print-directory install-cargo
+
+# What builds PgBouncer from Debian's source package; the keyring knows the newer suite's key.
+pooler-sources:
+	$(APT) update -qq </dev/null
+	$(APT) install -y -qq --no-install-recommends \
+		dpkg-dev gcc libc6-dev libevent-dev libssl-dev make pkg-config xz-utils </dev/null
+	@. /etc/os-release; [ "$$ID" != debian ] || $(APT) install -y -qq debian-archive-keyring </dev/null
 
 install-%:
 	$(APT) update -qq </dev/null

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -46,6 +47,8 @@ MODULES = [
 #: Tests that look at PgBouncer itself, or need another server.
 DESELECTED = ["newest_server"]
 CONVERSATIONS = 100
+#: The last line of a traceback.
+_ERROR = re.compile(r"[\w.]+Error\b")
 
 
 def main() -> int:
@@ -152,8 +155,9 @@ def straight_at_the_stand_in() -> Iterator[tuple[str, str, bool]]:
             except subprocess.TimeoutExpired:
                 yield arguments[0], "waits for replies that do not come", True
                 continue
-            words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
-            yield arguments[0], words, done.returncode != 0
+            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            errors = [line for line in lines if _ERROR.match(line)]
+            yield arguments[0], (errors or lines)[-1], done.returncode != 0
 
 
 def summary(results: list[Result]) -> str:
