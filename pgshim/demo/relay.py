@@ -16,6 +16,8 @@ from pgshim.demo.processes import LOOPBACK
 READY_FOR_QUERY = ord("Z")
 # SSLRequest and GSSENCRequest are answered by one byte that is no message.
 ENCRYPTION_REQUESTS = (struct.pack("!II", 8, 80877103), struct.pack("!II", 8, 80877104))
+# The one message that nobody waits for an answer to.
+TERMINATE = b"X" + struct.pack("!I", 4)
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Conversation:
     def client_sent(self, data: bytes) -> None:
         if data in ENCRYPTION_REQUESTS and not self.is_started:
             self.single_bytes += 1
-        if not self.server_spoke:
+        if not self.server_spoke or data == TERMINATE:
             return
         self.server_spoke = False
         if self.is_started:

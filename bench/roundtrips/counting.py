@@ -1,0 +1,105 @@
+"""How a count is made: an operation is done until all is prepared, and then three times more with the relay counting."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from pgshim.demo.processes import Endpoint
+from pgshim.demo.relay import Relay
+
+DIRECT, WORKAROUND, PGSHIM = "direct", "workaround", "pgshim"
+
+#: psycopg prepares what it has executed five times.
+WARM = 8
+TIMES = 3
+#: What is said upstream when the app has its answer already, as after a client has left, is counted as well.
+SETTLING = 0.1
+#: A driver that waits longer than this for an answer waits for ever.
+TIMEOUT = 10.0
+
+# Operations by their names in the table; what else there is has its name where it is.
+FETCH = "fetch, seen before"
+FIRST_FETCH = "fetch, the first"
+TRANSACTION = "transaction with 1 query"
+TRANSACTION_OF_3 = "transaction with 3 queries"
+EMPTY = "empty transaction"
+EXECUTEMANY = "executemany, 100 rows"
+FIRST_EXECUTEMANY = "executemany, 100 rows, the first"
+CURSOR = "cursor, 100 rows by 50"
+POOL = "pool: acquire, fetch, release"
+CONNECTION = "new connection, one fetch"
+
+ROWS = 100
+
+#: Round trips, or "fails (...)" with the error's class.
+Count = int | str
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to the server: the relay that counts, and where the driver connects to."""
+
+    name: str
+    relay: Relay
+    endpoint: Endpoint
+
+    @property
+    def is_workaround(self) -> bool:
+        """Whether the driver is to be set up as its documentation says for transaction poolers."""
+        return self.name == WORKAROUND
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation of a driver.
+
+    subject -- opens what it is done with, by a way: a connection, a pool, ...
+    act -- does it once
+    most -- round trips that the design allows pgshim
+    """
+
+    operation: str
+    subject: Callable[[Way], AbstractAsyncContextManager[Any]]
+    act: Callable[[Any], Awaitable[None]]
+    most: int
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver, its cases, and the errors by which an operation of its fails."""
+
+    name: str
+    cases: Sequence[Case]
+    errors: tuple[type[Exception], ...]
+
+
+async def count(driver: Driver, case: Case, way: Way) -> Count:
+    """Round trips of each time the operation is done, those of new connections included."""
+    try:
+        async with case.subject(way) as subject:
+            await _repeat(case, subject, WARM)
+            way.relay.take()
+            await _repeat(case, subject, TIMES)
+            taken = way.relay.take()
+    except (*driver.errors, TimeoutError) as error:
+        return f"fails ({_root(error)})"
+    return math.ceil((taken.startup + taken.queries) / TIMES)
+
+
+async def _repeat(case: Case, subject: Any, times: int) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        for _ in range(times):
+            await case.act(subject)
+        await asyncio.sleep(SETTLING)
+
+
+def _root(error: BaseException) -> str:
+    """The class of the error that is behind all others: SQLAlchemy wraps the driver's."""
+    while cause := error.__cause__ or getattr(error, "orig", None):
+        error = cause
+    return type(error).__name__ if not error.args or not getattr(error, "is_named", False) else str(error)

@@ -1,0 +1,81 @@
+"""postgres.js, by the program `tests/clients/node/round_trips.mjs`. The workaround is `prepare: false`."""
+
+from __future__ import annotations
+
+from asyncio import create_subprocess_exec
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
+
+from bench.roundtrips import counting
+from bench.roundtrips.counting import Case, Driver, Way
+from pgshim.demo.processes import clean_environment
+from tests.clients.programs import Node
+
+
+class PostgresJsError(Exception):
+    """An operation failed; the message is the error's name and code, as the program gave them."""
+
+
+@cache
+def command() -> list[str]:
+    """What runs the program. Raises CannotRun."""
+    return Node("postgres.js", "node", "nodejs npm", "round_trips.mjs").build()
+
+
+@asynccontextmanager
+async def program(operation: str, way: Way) -> AsyncIterator[Process]:
+    """The program, which does the operation at each line that it reads."""
+    endpoint = way.endpoint
+    environment = clean_environment(
+        PGHOST=endpoint.host,
+        PGPORT=str(endpoint.port),
+        PGUSER=endpoint.user,
+        PGPASSWORD=endpoint.password,
+        PGDATABASE=endpoint.database,
+        CLIENT_PREPARES=str(int(not way.is_workaround)),
+    )
+    process = await create_subprocess_exec(*command(), operation, stdin=PIPE, stdout=PIPE, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def ask(process: Process) -> None:
+    """Have it done once. Raises PostgresJsError."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"\n")
+    await process.stdin.drain()
+    answer = (await process.stdout.readline()).decode().strip()
+    if answer != "done":
+        raise PostgresJsError(answer or "the program ended")
+
+
+def _case(name: str, operation: str, most: int) -> Case:
+    def subject(way: Way) -> AbstractAsyncContextManager[Process]:
+        return program(operation, way)
+
+    return Case(name, subject, ask, most)
+
+
+DRIVER = Driver(
+    "postgres.js",
+    [
+        _case(counting.FETCH, "fetch", 1),
+        _case(counting.FIRST_FETCH, "firstFetch", 2),
+        _case(counting.TRANSACTION, "transaction", 2),
+        _case(counting.TRANSACTION_OF_3, "transactionOf3", 4),
+        _case(counting.EMPTY, "emptyTransaction", 0),
+        _case("3 queries at once", "atOnce", 1),
+        _case("transaction with 3 queries at once", "transactionAtOnce", 2),
+        _case("multi-row values, 100 rows, the first", "firstRows", 2),
+        _case("multi-row values, 100 rows", "rows", 1),
+        _case(counting.CURSOR, "cursor", 4),
+        _case(counting.POOL, "reserve", 1),
+        _case(counting.CONNECTION, "connect", 7),
+    ],
+    (PostgresJsError,),
+)
