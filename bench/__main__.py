@@ -1,4 +1,7 @@
-"""`python -m bench [NAME ...]`: prints a table for each measurement. Exit code 1: one did not come out as it has to."""
+"""`python -m bench [NAME ...]`: prints a table for each measurement. Exit code 1: one did not come out as it has to.
+
+What was printed is kept in build/bench; `pictures` draws docs/pictures from that, without measuring anything.
+"""
 
 import argparse
 import sys
@@ -9,8 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bench import cpu, framing, load, machine, memory, roundtrips, soak, streams
+from bench import cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams
 from bench.outcome import NotMet
+from bench.saved import NotSaved, Saved, save
+from tests.clients.programs import CannotRun
 
 Rows = Callable[[], Iterator[tuple[str, ...]]]
 
@@ -18,7 +23,9 @@ Rows = Callable[[], Iterator[tuple[str, ...]]]
 WIDTH = 120
 
 #: What runs when no name is given.
-USUAL = ("framing", "memory", "cpu")
+USUAL = ("framing", "memory", "roundtrips", "cpu", "pictures")
+
+PICTURES = "pictures"
 
 
 def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
@@ -31,8 +38,8 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
             memory.rows,
         ),
         "roundtrips": (
-            "Round trips of asyncpg, counted in front of the pooler",
-            ("operation", "direct", "workaround", "pgshim", "at most"),
+            "Round trips, counted in front of the pooler",
+            ("driver", "operation", "direct", "workaround", "pgshim", "at most"),
             roundtrips.rows,
         ),
         "cpu": (
@@ -59,23 +66,43 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
     }
 
 
-def show(console: Console, columns: tuple[str, ...], rows: Rows) -> None:
-    """Print a table, on a terminal line by line as it comes about. Raises NotMet, with what there is of it printed."""
+def show(console: Console, columns: tuple[str, ...], rows: Rows) -> list[tuple[str, ...]]:
+    """Print a table, on a terminal line by line, and return its rows. Raises NotMet, with what there is printed."""
     table = Table()
+    shown = []
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     with Live(table, console=console, auto_refresh=False, vertical_overflow="visible") as live:
         for row in rows():
             table.add_row(*row)
+            shown.append(row)
             live.refresh()
     if not console.is_terminal:
         console.print()
+    return shown
+
+
+def about(name: str) -> list[str]:
+    """What a measurement was made with: a line for the machine, one for the versions."""
+    drivers = roundtrips.versions() if name == "roundtrips" else []
+    return [machine.describe(), ", ".join(machine.versions() + drivers)]
+
+
+def run(console: Console, name: str, seconds: float) -> None:
+    """Measure, print and save; or draw. Raises NotMet, NotSaved, CannotRun."""
+    if name == PICTURES:
+        for path in pictures.draw():
+            console.print(f"drawn: {path}")
+        return
+    title, columns, rows = tables(seconds)[name]
+    console.print(f"\n{title}")
+    save(name, Saved(title, about(name), columns, show(console, columns, rows)))
 
 
 def main() -> int:
     """Print the tables that are named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench")
-    known = tables(0)
+    known = [*tables(0), PICTURES]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: {', '.join(USUAL)}")
     parser.add_argument("--seconds", type=float, default=600, help="how long the soak takes (default 600)")
     arguments = parser.parse_args()
@@ -85,11 +112,9 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"{machine.describe()}, {machine.busy()}")
     for name in arguments.names or USUAL:
-        title, columns, rows = tables(arguments.seconds)[name]
-        console.print(f"\n{title}")
         try:
-            show(console, columns, rows)
-        except NotMet as error:
+            run(console, name, arguments.seconds)
+        except (NotMet, NotSaved, CannotRun) as error:
             console.print(f"\n{name}: {error}", markup=False, style="red")
             return 1
     return 0

@@ -2,8 +2,13 @@
 
 import os
 import platform
+import re
 import resource
+import subprocess
 from pathlib import Path
+
+from pgshim import __version__
+from pgshim.demo.binaries import find_pgbouncer, find_postgres
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -14,6 +19,19 @@ def describe() -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {system}"
+
+
+def versions() -> list[str]:
+    """What takes part in every measurement: pgshim, PostgreSQL, PgBouncer."""
+    postgres = _version(find_postgres().bindir / "postgres")
+    return [f"pgshim {__version__}", f"PostgreSQL {postgres}", f"PgBouncer {_version(find_pgbouncer())}"]
+
+
+def _version(program: Path) -> str:
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\d+(\.\d+)+", output)
+    assert found is not None, output
+    return found[0]
 
 
 def busy() -> str:

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 
 from bench.roundtrips.measuring import DRIVERS, measure
 
-__all__ = ["DRIVERS", "measure", "rows"]
+__all__ = ["DRIVERS", "measure", "rows", "versions"]
+
+
+def versions() -> list[str]:
+    """The drivers, each with its version."""
+    return list(dict.fromkeys(driver.version for driver in DRIVERS))
 
 
 def rows() -> Iterator[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""How a count is made: an operation is done until all is prepared, and then three times more with the relay counting."""
+"""How a count is made: an operation is done until all is prepared, and then three times more, counted by the relay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIRECT, WORKAROUND, PGSHIM = "direct", "workaround", "pgshim"
 WARM = 8
 TIMES = 3
 #: What is said upstream when the app has its answer already, as after a client has left, is counted as well.
-SETTLING = 0.1
+SETTLING = 0.07
 #: A driver that waits longer than this for an answer waits for ever.
 TIMEOUT = 10.0
 
@@ -61,21 +61,28 @@ class Case:
     subject -- opens what it is done with, by a way: a connection, a pool, ...
     act -- does it once
     most -- round trips that the design allows pgshim
+    waits -- how many more where the pooler is given one batch at a time
     """
 
     operation: str
     subject: Callable[[Way], AbstractAsyncContextManager[Any]]
     act: Callable[[Any], Awaitable[None]]
     most: int
+    waits: int = 0
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A driver, its cases, and the errors by which an operation of its fails."""
+    """A driver, its version, its cases, and the errors by which one of them fails."""
 
     name: str
+    version: str
     cases: Sequence[Case]
     errors: tuple[type[Exception], ...]
+
+
+class Failed(Exception):
+    """An operation failed in another process; the message is what the error there is called."""
 
 
 async def count(driver: Driver, case: Case, way: Way) -> Count:
@@ -102,4 +109,4 @@ def _root(error: BaseException) -> str:
     """The class of the error that is behind all others: SQLAlchemy wraps the driver's."""
     while cause := error.__cause__ or getattr(error, "orig", None):
         error = cause
-    return type(error).__name__ if not error.args or not getattr(error, "is_named", False) else str(error)
+    return str(error) if isinstance(error, Failed) else type(error).__name__

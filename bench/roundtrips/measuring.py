@@ -11,6 +11,7 @@ import asyncpg
 
 from bench.roundtrips import on_asyncpg, on_postgres_js, on_psycopg, on_sqlalchemy
 from bench.roundtrips.counting import DIRECT, PGSHIM, WORKAROUND, Count, Driver, Way, count
+from pgshim.demo.binaries import find_pgbouncer, pgbouncer_version
 from pgshim.demo.processes import Endpoint
 from pgshim.demo.relay import Relay
 from pgshim.demo.servers import PgBouncer, PgshimProcess, PostgresServer
@@ -27,7 +28,10 @@ POOL_SIZE = 3
 
 @dataclass(frozen=True)
 class Row:
-    """An operation of a driver: round trips by each way, and what the design allows pgshim."""
+    """An operation of a driver: round trips by each way, and what is allowed pgshim with this pooler.
+
+    waits -- how many of those allowed are because the pooler is given one batch at a time
+    """
 
     driver: str
     operation: str
@@ -35,6 +39,7 @@ class Row:
     workaround: Count
     pgshim: Count
     most: int
+    waits: int
 
 
 def measure() -> Iterator[Row]:
@@ -42,14 +47,17 @@ def measure() -> Iterator[Row]:
     on_postgres_js.command()
     with ExitStack() as servers:
         found = ways(servers)
+        is_serial = pgbouncer_version(find_pgbouncer()) < (1, 21)
         for driver in DRIVERS:
-            yield from _rows(driver, found)
+            yield from _rows(driver, found, is_serial)
 
 
-def _rows(driver: Driver, ways: list[Way]) -> Iterator[Row]:
+def _rows(driver: Driver, ways: list[Way], is_serial: bool) -> Iterator[Row]:
     for case in driver.cases:
         counts = {way.name: asyncio.run(count(driver, case, way)) for way in ways}
-        yield Row(driver.name, case.operation, counts[DIRECT], counts[WORKAROUND], counts[PGSHIM], case.most)
+        waits = case.waits if is_serial else 0
+        found = counts[DIRECT], counts[WORKAROUND], counts[PGSHIM]
+        yield Row(driver.name, case.operation, *found, most=case.most + waits, waits=waits)
 
 
 def ways(servers: ExitStack) -> list[Way]:

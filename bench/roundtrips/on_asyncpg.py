@@ -93,6 +93,7 @@ async def connect(way: Way) -> None:
 
 DRIVER = Driver(
     "asyncpg",
+    f"asyncpg {asyncpg.__version__}",
     [
         Case(counting.FETCH, connected, fetch, 1),
         Case(counting.FIRST_FETCH, connected, first_fetch, 2),

@@ -60,8 +60,8 @@ async def transaction(queries: int, connection: Connection) -> None:
 
 
 async def reset(connection: Connection) -> None:
-    """What a pool's `reset` callback would do."""
-    await connection.execute("DISCARD ALL")
+    """What a pool's `reset` callback would do. Prepared, it would drop the statement that it is."""
+    await connection.execute("DISCARD ALL", prepare=False)
 
 
 async def executemany(connection: Connection, query: str = QUERY) -> None:
@@ -94,6 +94,7 @@ async def connect(way: Way) -> None:
 
 DRIVER = Driver(
     "psycopg 3",
+    f"psycopg {psycopg.__version__}",
     [
         Case(counting.FETCH, connected, fetch, 1),
         Case(counting.FIRST_FETCH, connected, first_fetch, 1),

@@ -1,19 +1,19 @@
 """SQLAlchemy 2 on asyncpg and on psycopg 3.
 
-The workaround on asyncpg is no statement cache in either of the two, and names that nobody else has; on psycopg it is
-that driver's own.
+The workaround on asyncpg is no statement cache in either of the two: of what people are told it is the one that works.
+With `prepared_statement_name_func` besides, names are used and closed again, a round trip more for each query, and
+AUTOCOMMIT fails. On psycopg it is that driver's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool, __version__, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
@@ -27,12 +27,9 @@ WORKAROUNDS: dict[str, dict[str, Any]] = {
     "asyncpg": {
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
-        "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
     },
     "psycopg": {"prepare_threshold": None},
 }
-
-Opens = Callable[[Way], AbstractAsyncContextManager[Any]]
 
 
 @asynccontextmanager
@@ -107,8 +104,8 @@ async def unit_of_work(made: AsyncEngine) -> None:
         await session.commit()
 
 
-def cases(driver: str, first: int, connection: int) -> list[Case]:
-    """`first`: round trips of a first fetch; `connection`: those of a new one with a fetch in a transaction."""
+def cases(driver: str, *, first: int, many: int, rows: int, connection: int) -> list[Case]:
+    """What differs: round trips of a first fetch, of executemany, of a cursor, of a new connection."""
     kept, bare, pooled = partial(connected, driver), partial(autocommitting, driver), partial(engine, driver)
     return [
         Case(counting.FETCH + " (AUTOCOMMIT)", bare, fetch, 1),
@@ -117,13 +114,19 @@ def cases(driver: str, first: int, connection: int) -> list[Case]:
         Case(counting.TRANSACTION_OF_3, kept, partial(transaction, 3), 4),
         Case(counting.EMPTY, kept, partial(transaction, 0), 0),
         Case("unit of work: execute, commit", pooled, unit_of_work, 2),
-        Case(counting.FIRST_EXECUTEMANY, kept, first_executemany, first + 1),
-        Case(counting.EXECUTEMANY, kept, executemany, 2),
-        Case(counting.CURSOR, kept, cursor, 6),
+        Case(counting.FIRST_EXECUTEMANY, kept, first_executemany, many + first - 1),
+        Case(counting.EXECUTEMANY, kept, executemany, many),
+        Case(counting.CURSOR, kept, cursor, rows),
         Case(counting.POOL, pooled, acquire, 2),
         Case(counting.CONNECTION, partial(engine, driver, poolclass=NullPool), unit_of_work, connection),
     ]
 
 
-ON_ASYNCPG = Driver("SQLAlchemy, asyncpg", cases("asyncpg", 2, 8), (DBAPIError,))
-ON_PSYCOPG = Driver("SQLAlchemy, psycopg", cases("psycopg", 1, 7), (DBAPIError,))
+VERSION = f"SQLAlchemy {__version__}"
+ON_ASYNCPG = Driver(
+    "SQLAlchemy, asyncpg", VERSION, cases("asyncpg", first=2, many=2, rows=5, connection=8), (DBAPIError,)
+)
+# psycopg begins in the pipeline that executemany is: by Parse, Bind, Execute. Only a Query is answered at once.
+ON_PSYCOPG = Driver(
+    "SQLAlchemy, psycopg", VERSION, cases("psycopg", first=1, many=3, rows=10, connection=7), (DBAPIError,)
+)
