@@ -10,13 +10,13 @@ SECONDS ?=
 N ?= 5000
 FUZZ ?=
 
-.PHONY: demo test style types bench differential fuzz chaos load soak servers clean \
+.PHONY: demo test style types bench differential fuzz chaos load soak servers node clean \
 	test-asyncpg test-clients test-poolers test-frameworks compatibility toolchains pooler-sources
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
 
-test: .venv/test servers
+test: .venv/test servers node
 	$(BIN)/python -m pytest --cov --cov-fail-under=100
 
 style: .venv/style
@@ -25,7 +25,8 @@ style: .venv/style
 types: .venv/types
 	$(BIN)/mypy
 
-bench: .venv/bench servers
+# The tables, and docs/pictures from them
+bench: .venv/bench servers node
 	$(BIN)/python -m bench
 
 # Random conversations, each with PostgreSQL directly and through pgshim: make differential N=20000 FIRST=1
@@ -77,9 +78,12 @@ servers: .venv/bin/python
 	@[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || \
 		$(MAKE) --no-print-directory install-pgbouncer || true
 
+# For postgres.js, whose round trips are counted; who needs it and does not find it says so.
+node:
+	@command -v npm >/dev/null || $(MAKE) --no-print-directory install-npm || true
+
 # What builds the programs of tests/clients; a language that is here already is left as it is.
-toolchains:
-	@command -v npm >/dev/null || $(MAKE) --no-print-directory install-npm
+toolchains: node
 	@command -v go >/dev/null || $(MAKE) --no-print-directory install-golang-go
 	@command -v javac >/dev/null || $(MAKE) --no-print-directory install-default-jdk-headless
 	@command -v mvn >/dev/null || $(MAKE) --no-print-directory install-maven

@@ -84,8 +84,9 @@ def show(console: Console, columns: tuple[str, ...], rows: Rows) -> list[tuple[s
 
 def about(name: str) -> list[str]:
     """What a measurement was made with: a line for the machine, one for the versions."""
-    drivers = roundtrips.versions() if name == "roundtrips" else []
-    return [machine.describe(), ", ".join(machine.versions() + drivers)]
+    if name == "roundtrips":  # They do not hang on how busy it is.
+        return [machine.describe(), ", ".join(machine.versions() + roundtrips.versions())]
+    return [f"{machine.describe()}, {machine.busy()}", ", ".join(machine.versions())]
 
 
 def run(console: Console, name: str, seconds: float) -> None:

@@ -39,7 +39,7 @@ PGSHIM = "#0969da"
 OTHERS = ("#8c959f", "#e0a100", "#3d444d", "#bc8cff", "#4d9375")
 
 #: The height of one bar, and of the space between groups, in inches; what titles, axes and captions take.
-BAR, SPACE, FRAME = 0.13, 0.10, 0.75
+BAR, SPACE, FRAME = 0.12, 0.08, 0.7
 WIDTH = 11.0
 
 
@@ -73,12 +73,18 @@ def cpu_rows(saved: Saved) -> list[tuple[str, dict[str, float | None]]]:
     rows = []
     for row in saved.rows:
         cells = dict(zip(saved.columns, row, strict=True))
-        case = ", ".join(cells.pop(name) for name in saved.columns if name in CASE)
+        case = ", ".join(_labelled(name, cells.pop(name)) for name in saved.columns if name in CASE)
         rows.append((case, {name: _number(cell) for name, cell in cells.items() if not name.startswith("ratio")}))
     return rows
 
 
 CASE = ("case", "mode", "clients", "connections")
+
+
+def _labelled(column: str, cell: str) -> str:
+    if column not in ("clients", "connections"):
+        return cell
+    return f"{cell} {column[:-1] if cell == '1' else column}"
 
 
 def _number(cell: str) -> float | None:
@@ -111,15 +117,19 @@ def round_trips(rows: Sequence[tuple[str, str, Figures]], about: Sequence[str], 
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         last = grid.flat[len(panels)]
-        last.legend(handles=_patches(ways), loc="upper left", frameon=False, fontsize=10)
-        words = [
-            "direct: PostgreSQL itself. workaround: PgBouncer, with what the drivers' documentation says to set for a"
-            " transaction pooler. pgshim: PgBouncer behind pgshim --lazy-begin, nothing set.",
-            *about,
-        ]
-        last.text(0.02, 0.68, _wrapped(words, 68), transform=last.transAxes, va="top", color=PALE, fontsize=8.5)
-        figure.suptitle("Round trips of each operation, counted in front of the pooler: fewer is better", color=INK)
+        last.text(0, 0.97, _wrapped([*WAYS, *about], 46), transform=last.transAxes, va="top", color=PALE)
+        _entitle(figure, "Round trips of each operation, counted in front of the pooler: fewer is better", ways)
         return _write(figure, path)
+
+
+WAYS = (
+    "direct: PostgreSQL itself",
+    "workaround: PgBouncer, and set what the drivers' documentation says to set for transaction poolers",
+    "pgshim: PgBouncer behind pgshim --lazy-begin, nothing set",
+    "",
+    "PgBouncer before 1.21 is given one batch at a time, so queries at once take their turns.",
+    "",
+)
 
 
 def cpu(rows: Sequence[tuple[str, Figures]], about: Sequence[str], path: Path) -> Path:
@@ -133,8 +143,7 @@ def cpu(rows: Sequence[tuple[str, Figures]], about: Sequence[str], path: Path) -
         figure = Figure(figsize=(WIDTH, _height(len(rows), len(names)) + 0.9), facecolor=PAPER, layout="constrained")
         axes = figure.subplots()
         _bars(axes, rows, names, len(rows), lambda used: f"{used:.1f}")
-        axes.legend(handles=_patches(names), loc="lower right", frameon=False, fontsize=10)
-        axes.set_title("CPU time for each query, user and system, in microseconds: less is better", color=INK)
+        _entitle(figure, "CPU time for each query, user and system, in microseconds: less is better", names)
         figure.supxlabel(_wrapped(about, 130), color=PALE, fontsize=8.5, x=0.01, ha="left")
         return _write(figure, path)
 
@@ -148,12 +157,16 @@ def _color(names: Sequence[str], name: str) -> str:
     return PGSHIM if name == "pgshim" else OTHERS[others.index(name) % len(OTHERS)]
 
 
-def _patches(names: Sequence[str]) -> list[Patch]:
-    return [Patch(color=_color(names, name), label=name) for name in names]
+def _entitle(figure: Figure, title: str, names: Sequence[str]) -> None:
+    """The title, and below it what each colour stands for."""
+    patches = [Patch(color=_color(names, name), label=name) for name in names]
+    figure.legend(
+        handles=patches, title=title, loc="outside upper center", ncols=len(names), frameon=False, title_fontsize=12
+    )
 
 
 def _wrapped(lines: Sequence[str], width: int) -> str:
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, width))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width) or [""])
 
 
 def _bars(

@@ -75,7 +75,8 @@ DRIVER = Driver(
         # Its COMMIT is a prepared statement after the first few, and only a Query is answered without upstream.
         _case(counting.EMPTY, "emptyTransaction", 1),
         _case("3 queries at once", "atOnce", 1, waits=2),
-        _case("transaction with 3 queries at once", "transactionAtOnce", 2, waits=2),
+        # What comes behind the first of them waits until it is known that the BEGIN has been carried out.
+        _case("transaction with 3 queries at once", "transactionAtOnce", 3, waits=1),
         _case("multi-row values, 100 rows, the first", "firstRows", 2),
         _case("multi-row values, 100 rows", "rows", 1),
         _case(counting.CURSOR, "cursor", 5),
