@@ -94,8 +94,10 @@ async def count(driver: Driver, case: Case, way: Way) -> Count:
         async with case.subject(way) as subject:
             await _repeat(case, subject, WARM)
             for _ in range(ATTEMPTS):
+                await asyncio.sleep(SETTLING)
                 way.relay.take()
                 await _repeat(case, subject, TIMES)
+                await asyncio.sleep(SETTLING)
                 taken = way.relay.take()
                 turns = taken.startup + taken.queries
                 if turns % TIMES == 0:
@@ -109,7 +111,6 @@ async def _repeat(case: Case, subject: Any, times: int) -> None:
     async with asyncio.timeout(TIMEOUT):
         for _ in range(times):
             await case.act(subject)
-        await asyncio.sleep(SETTLING)
 
 
 def _root(error: BaseException) -> str:
