@@ -46,6 +46,12 @@ def test_writes_with_no_answer_between_are_one_round_trip() -> None:
     assert conversation.count == Count(queries=2)
 
 
+def test_nobody_waits_for_an_answer_to_terminate() -> None:
+    conversation = started()
+    conversation.client_sent(b"X" + struct.pack("!I", 4))
+    assert conversation.count == Count()
+
+
 def test_an_answer_in_several_reads_is_one_round_trip() -> None:
     conversation = started()
     conversation.client_sent(b"query")
