@@ -91,9 +91,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.phase == Phase.SESSION:
-            session = self._session
+            session, upstream = self._session, self.flow.upstream
             assert session is not None
             self.is_active = True
+            if not self._has_attention and upstream is not None:
+                output = session.pass_from_client(data)
+                if output is not None:
+                    upstream.write(output)
+                    return
             try:
                 session.receive_from_client(data)
             except PgshimError as error:
@@ -153,9 +158,14 @@ class Connection(asyncio.Protocol):
         if self.phase == Phase.LOGIN:
             self._log_in(from_upstream=data)
             return
-        session = self._session
+        session, client = self._session, self.flow.client
         if session is None or self.phase != Phase.SESSION:
             return
+        if not self._has_attention and client is not None:
+            output = session.pass_from_upstream(data)
+            if output is not None:
+                client.write(output)
+                return
         try:
             session.receive_from_upstream(data)
         except PgshimError as error:

@@ -41,6 +41,14 @@ class PlainSession:
         self.is_abandoned = False
         self.has_said_fatal = False
 
+    def pass_from_client(self, data: bytes) -> bytes | None:
+        """No short way: see `pgshim.session.express`."""
+        return None
+
+    def pass_from_upstream(self, data: bytes) -> bytes | None:
+        """Nor here."""
+        return None
+
     def receive_from_client(self, data: bytes) -> None:
         """Take the next bytes from the client. Raises ProtocolViolation."""
         buffer, end, frames = self._frontend.feed(data)

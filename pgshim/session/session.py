@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
-from pgshim.session.backend_gate import BackendGate
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.express import Express
 from pgshim.session.features import copying
 from pgshim.session.frontend_gate import frontend_rules
 from pgshim.session.outstanding import QUERY
@@ -21,7 +21,7 @@ from pgshim.session.statements import SharedTexts
 _COPY_FAIL = ord("f")
 
 
-class Session(BackendGate):
+class Session(Express):
     """One client's virtual session over one upstream connection, from its first ReadyForQuery on."""
 
     __slots__ = ("is_abandoned", "is_broken")
@@ -80,14 +80,14 @@ class Session(BackendGate):
     @property
     def is_busy(self) -> bool:
         """Whether upstream owes replies, or will, for what the client has sent."""
-        return bool(self.outstanding) or self._backlog is not None
+        return bool(self.outstanding) or self._backlog is not None or self.awaits_express
 
     @property
     def is_answering(self) -> bool:
         """Whether upstream will go on answering though the client sends nothing more."""
         if self.is_copying_in and not self.ended_copies:
             return False
-        return self.outstanding.owes_ready() or self._backlog is not None
+        return self.outstanding.owes_ready() or self._backlog is not None or self.awaits_express
 
     @property
     def is_idle(self) -> bool:
@@ -103,6 +103,8 @@ class Session(BackendGate):
     def abandon(self) -> None:
         """The client is gone: undo upstream what it left unfinished, so that the pooler keeps its server."""
         self.is_abandoned = True
+        if self.awaits_express:
+            self._settle_express()
         if self.begin:
             self.begin, self.status = [], hot.IDLE
         self._backlog = None

@@ -24,11 +24,16 @@ SUBSTITUTE = b"DISCARD PLANS"
 _SUBSTITUTED = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL})
 
 
+#: Bytes of unnamed statements that are kept, and of one of them.
+_MOST_RECENT = 1024 * 1024
+_LONG_TEXT = 4096
+
+
 class Text:
     """A statement's text with its declared parameter types: one object for all connections that use it."""
 
-    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_looked_after", "is_substituted", "parse", "shift",
-                 "upstream_parse", "verdict")  # fmt: skip
+    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_looked_after", "is_ordinary", "is_substituted", "parse",
+                 "shift", "upstream_parse", "verdict")  # fmt: skip
 
     def __init__(self, sql: bytes, parse: bytes, *, standard_strings: bool) -> None:
         #: The client's Parse, of the unnamed statement.
@@ -38,6 +43,8 @@ class Text:
         self.is_substituted = self.verdict.kind in _SUBSTITUTED
         #: Whether it has to do with settings, or with what needs a session of its own.
         self.is_looked_after = self.is_substituted or self.verdict.touches_settings or self.verdict.has_hazards
+        #: Whether it is a query and no more: see `pgshim.session.express`.
+        self.is_ordinary = self.verdict.has_result_check and not self.is_looked_after
         #: The Parse that goes up.
         self.upstream_parse = parse
         #: What an error's position in it has more than in the client's, in characters.
@@ -81,30 +88,37 @@ class Text:
             self._pinned[oids] = found
         return found
 
-    def shape(self, columns: int, key: bytes) -> Shape:
-        """The result shape that a RowDescription of it shows."""
+    def shape(self, description: bytes) -> Shape:
+        """The result shape that a RowDescription of it shows. Raises MalformedMessage."""
+        columns, key = hot.read_shape(description, 0, len(description))
         found = self._shapes.get(key)
         if found is None:
             found = self._shapes[key] = Shape(columns, key)
+        found.description = description
         return found
 
 
 class Shape:
     """What a client was told a statement returns: names, type OIDs and typmods of the columns."""
 
-    __slots__ = ("columns", "key")
+    __slots__ = ("columns", "description", "key")
 
     def __init__(self, columns: int, key: bytes) -> None:
         self.columns = columns
         self.key = key
+        #: The RowDescription that showed it last: of several with that shape the one that comes again most likely.
+        self.description = b""
 
 
 class SharedTexts:
     """All texts in use, each once."""
 
-    __slots__ = ("_texts",)
+    __slots__ = ("_recent", "_recent_size", "_texts")
 
     def __init__(self) -> None:
+        #: Unnamed statements, which no connection holds for long: their Parse -> text, bounded.
+        self._recent: dict[bytes, Text] = {}
+        self._recent_size = 0
         self._texts: WeakValueDictionary[tuple[bytes, bool], Text] = WeakValueDictionary()
 
     def get(self, sql: bytes, tail: bytes, *, standard_strings: bool) -> Text:
@@ -115,6 +129,21 @@ class SharedTexts:
             text = Text(sql, parse, standard_strings=standard_strings)
             self._texts[(text.parse, standard_strings)] = text
         return text
+
+    def keep(self, text: Text) -> None:
+        """Of an unnamed statement: it will be parsed again, likely."""
+        size = len(text.parse)
+        if not text.is_ordinary or size > _LONG_TEXT or text.parse in self._recent:
+            return
+        self._recent_size += size
+        if self._recent_size > _MOST_RECENT:
+            self._recent.clear()
+            self._recent_size = size
+        self._recent[text.parse] = text
+
+    def recent(self, parse: bytes) -> Text | None:
+        """The Text of the Parse of an unnamed statement that was kept."""
+        return self._recent.get(parse)
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -212,6 +241,22 @@ class Statements:
         found = self.find(name, batch)
         assert not isinstance(found, Unsettled), "its batch has waited"
         return found
+
+    def settled(self, name: bytes) -> Statement | None:
+        """The statement of that name; None: there is none, or a change of any is on its way."""
+        return None if self._pending else self._settled.get(name)
+
+    def put_unnamed(self, statement: Statement) -> None:
+        """A Parse of the unnamed statement has been answered that was not announced."""
+        self.drop_unnamed()
+        self._settled[b""] = statement
+        self._size += len(statement.text.parse)
+
+    def drop_unnamed(self) -> None:
+        """A Query has been answered whose change was not announced."""
+        before = self._settled.pop(b"", None)
+        if before is not None:
+            self._size -= len(before.text.parse)
 
     def names(self) -> set[bytes]:
         """All names that exist or may come to exist, without the unnamed one."""

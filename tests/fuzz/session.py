@@ -12,10 +12,11 @@ from pgshim.protocol import backend, frontend, hot
 from pgshim.session.assignments import Scope
 from pgshim.session.hazards import Feature
 from pgshim.session.pieces import Statement as Piece
-from pgshim.session.session import ClientSettings, Limits, Policy, Session, SharedTexts, frontend_rules
+from pgshim.session.session import ClientSettings, Limits, Policy, SharedTexts, frontend_rules
 from tests.fuzz.inputs import unpack
 from tests.fuzz.server import LOST, Server
 from tests.session.script import REPORTED
+from tests.session.twins import TwinSession
 
 _STARTUPS: tuple[dict[bytes, bytes], ...] = (
     {},
@@ -74,7 +75,7 @@ class Line:
         told = base | {name: startup[name.lower()] for name in base if name.lower() in startup}
         settings = ClientSettings(base, told, startup, {})
         rules = frontend_rules(limits.max_message)
-        self.session = Session(limits, SharedTexts(), rules, settings, self.policy, is_serial=bool(flags & 1))
+        self.session = TwinSession(limits, SharedTexts(), rules, settings, self.policy, is_serial=bool(flags & 1))
         self.server = Server(self._executed)
         self.server.conforming = not flags & 2
         self.is_plain_reading = not flags & 2 and b"standard_conforming_strings" not in startup

@@ -18,7 +18,7 @@ from typing import Protocol, Self, TypeAlias
 from pgshim.protocol import Message, backend, frontend, startup
 from pgshim.protocol.backend import RowDescription
 from pgshim.session.login import Login
-from pgshim.session.session import ClientSettings, Limits, Policy, Session, SharedTexts, frontend_rules
+from pgshim.session.session import ClientSettings, Limits, Policy, SharedTexts, frontend_rules
 from tests.session.messages import (
     A_PARSE_THAT_FAILS,
     IDLE,
@@ -33,6 +33,7 @@ from tests.session.messages import (
     parse,
     server_error,
 )
+from tests.session.twins import TwinSession
 
 
 class Stage(Protocol):
@@ -191,7 +192,7 @@ class SessionScript(Script):
         of = Limits(**limits)
         base = REPORTED | {b"standard_conforming_strings": b"on" if standard_strings else b"off"}
         told = base | {name: startup[name.lower()] for name in base if name.lower() in startup}
-        self.session = Session(
+        self.session = TwinSession(
             of,
             SharedTexts() if texts is None else texts,
             frontend_rules(of.max_message),

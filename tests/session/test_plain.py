@@ -46,6 +46,8 @@ def test_everything_passes_as_it_came(script: PlainScript) -> None:
     script.frontend_sends(*sent).upstream_receives(*sent)
     script.upstream_answers(ParseComplete(), BindComplete(), columns(23), row(b"1"), done(), IDLE)
     script.upstream_answers(NotificationResponse(1, b"x", b""))
+    query = Query(b"select 1").encode()
+    assert script.session.pass_from_client(query) is script.session.pass_from_upstream(query) is None
 
 
 def test_messages_pass_in_any_pieces(script: PlainScript) -> None:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from pgshim.protocol import Message, backend
 from pgshim.protocol.backend import ErrorResponse, TransactionStatus
 from pgshim.protocol.frontend import CopyData, CopyDone, CopyFail, Flush, Query, Sync
-from pgshim.session.session import ClientSettings, Limits, Policy, Session, SharedTexts, frontend_rules
+from pgshim.session.session import ClientSettings, Limits, Policy, SharedTexts, frontend_rules
 from tests.session.messages import bind, close, close_portal, describe, describe_portal, execute, parse
 from tests.session.model import RESULTS, Database, Server
 from tests.session.pooler import Pooler
 from tests.session.script import joined, split
+from tests.session.twins import TwinSession
 
 Reply = Message | tuple[str, bytes]
 
@@ -57,7 +58,7 @@ class Line:
         self.database = Database()
         self.pooler = Pooler(self.database)
         settings = ClientSettings({}, {}, {}, {})
-        self.session = Session(
+        self.session = TwinSession(
             Limits(), SharedTexts(), frontend_rules(1 << 20), settings, Policy(), is_serial=is_serial
         )
         self.received = b""

@@ -21,6 +21,7 @@ from pgshim.session.features import (
 )
 from pgshim.session.features.prepared import must_wait, too_large
 from pgshim.session.hazards import HAZARD_WORDS
+from pgshim.session.ordinary import is_ordinary
 from pgshim.session.outstanding import (
     EXECUTE,
     EXECUTE_COPY_IN,
@@ -167,7 +168,7 @@ def _waits_amid_batch(s: Conversation) -> bool:
 
 
 def _is_of_interest(sql: bytes) -> bool:
-    return (
+    return not is_ordinary(sql) and (
         _WORDS_OF_INTEREST.search(sql) is not None
         or ASSIGNMENT_WORDS.search(sql) is not None
         or HAZARD_WORDS.search(sql) is not None

@@ -21,7 +21,7 @@ _STATEMENT = ord("S")
 _ROW_DESCRIPTION, _PARAMETER_DESCRIPTION = b"Tt"
 
 #: Portals whose statement is remembered, for one transaction.
-_MAX_PORTALS = 10_000
+MAX_PORTALS = 10_000
 
 #: Bytes of a statement's name that an error shows: errors may have to wait for their turn, thousands of them.
 _SHOWN_NAME = 1024
@@ -55,6 +55,8 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         if _is_over_limit(s, len(tail)):
             return True
     statement = Statement(text, is_named=bool(name))
+    if not name and s.standard_strings:
+        s.texts.keep(text)
     change = Change({name: statement}, s.batch)
     s.statements.announce(change)
     edit = partial(_shift_position, text.shift) if text.shift else None
@@ -113,7 +115,7 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         s.send(buffer[start:end], BIND)
     else:
         s.send(hot.bind_unnamed(portal, end - offset + missing) + buffer[offset:end], owed)
-    if len(s.portals) >= _MAX_PORTALS:
+    if len(s.portals) >= MAX_PORTALS:
         s.undescribed.clear()
         s.portals.clear()  # An Execute of a portal that is not known is taken for anything.
     s.portals[portal[:NAME_SIZE]] = statement
@@ -125,7 +127,7 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
 def _note_reliance(s: Conversation, portal: bytes) -> Owed:
     """The Bind of a portal whose columns the client may believe to know: they are looked at before it is executed."""
     s.undescribed.add(portal)
-    return Owed(Kind.BIND, edit=shapes.as_changed)
+    return shapes.BIND_RELIANT
 
 
 def _with_result_formats(portal: bytes, statement: Statement, rest: bytes) -> bytes:
@@ -159,11 +161,7 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
             return True
         s.is_plain = False
         s.undescribed.discard(name[:NAME_SIZE])
-        if portal is not None and (portal.text.is_substituted or portal.is_named):
-            watch = partial(_note_portal, portal)
-            s.send(buffer[start:end], Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=watch))
-        else:
-            s.send(buffer[start:end], DESCRIBE_PORTAL)
+        s.send(buffer[start:end], owed_for_portal(portal))
         return True
     statement = s.statements.get(name[:NAME_SIZE], s.batch)
     if statement is None:
@@ -177,6 +175,13 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
     return True
 
 
+def owed_for_portal(statement: Statement | None) -> Owed:
+    """What is owed for the Describe of a portal of that statement."""
+    if statement is None or not (statement.text.is_substituted or statement.is_named):
+        return DESCRIBE_PORTAL
+    return Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=partial(_note_portal, statement))
+
+
 def _note_description(statement: Statement, type_code: int, message: bytes) -> bytes | None:
     """Remember what the client is told."""
     if statement.text.is_substituted:
@@ -184,7 +189,7 @@ def _note_description(statement: Statement, type_code: int, message: bytes) -> b
     if type_code == _PARAMETER_DESCRIPTION:
         statement.pin(hot.read_parameter_oids(message, 0, len(message)))
     elif type_code == _ROW_DESCRIPTION:
-        statement.told = statement.text.shape(*hot.read_shape(message, 0, len(message)))
+        statement.told = statement.text.shape(message)
     else:
         statement.told = None
     return None
@@ -194,8 +199,7 @@ def _note_portal(statement: Statement, type_code: int, message: bytes) -> bytes 
     """Remember what the client is told of a portal, by which it may decode what later ones return."""
     if statement.text.is_substituted:
         return hot.NO_DATA if type_code == _ROW_DESCRIPTION else None
-    told = statement.text.shape(*hot.read_shape(message, 0, len(message))) if type_code == _ROW_DESCRIPTION else None
-    statement.told_of_portal = told
+    statement.told_of_portal = statement.text.shape(message) if type_code == _ROW_DESCRIPTION else None
     return None
 
 

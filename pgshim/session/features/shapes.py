@@ -48,9 +48,18 @@ def replay_for_bind(s: Conversation, statement: Statement) -> bool:
     s.replay(statement)
     if statement.told is None or not statement.text.verdict.has_result_check:
         return False
-    s.verifies = True
-    s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.VERIFICATION, WATCH, watch=partial(_compare, s, statement)))
+    s.send(hot.DESCRIBE_UNNAMED, _verification(s, statement))
     return True
+
+
+def _verification(s: Conversation, statement: Statement) -> Owed:
+    s.verifies = True
+    return Owed(Kind.VERIFICATION, WATCH, watch=partial(_compare, s, statement))
+
+
+def expect_verification(s: Conversation, statement: Statement) -> None:
+    """The Describe of `replay_for_bind` has gone up."""
+    s.outstanding.append(_verification(s, statement))
 
 
 def relies_on_portal(statement: Statement) -> bool:
@@ -62,13 +71,16 @@ def relies_on_portal(statement: Statement) -> bool:
 def verify_portal(s: Conversation, portal: bytes, statement: Statement) -> None:
     """Ahead of the Execute of a portal that the client has not described: what it is, for a comparison."""
     s.undescribed.discard(portal)
-    s.verifies = True
-    s.send(hot.describe_portal(portal), Owed(Kind.VERIFICATION, WATCH, watch=partial(_compare, s, statement)))
+    s.send(hot.describe_portal(portal), _verification(s, statement))
 
 
 def as_changed(_: int, error: bytes) -> bytes:
     """The error of a Bind of such a portal; a server sees that the columns have changed before it counts formats."""
     return CHANGED if _OTHER_COLUMNS in error else error
+
+
+#: The Bind of a portal whose columns the client may believe to know.
+BIND_RELIANT = Owed(Kind.BIND, edit=as_changed)
 
 
 def awaits_description(s: Conversation, statement: Statement) -> bool:
@@ -87,7 +99,9 @@ def _compare(s: Conversation, statement: Statement, type_code: int, message: byt
         return b""
     told = statement.told or statement.told_of_portal
     shape = hot.read_shape(message, 0, len(message))[1] if type_code == _ROW_DESCRIPTION else None
-    if told is not None and shape != told.key:
+    if told is not None and shape == told.key:
+        told.description = message
+    elif told is not None:
         _fail_batch(s)
     return b""
 
