@@ -2,9 +2,11 @@
 
 import os
 
-# How long an example takes says nothing on a machine that has other work.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+from hypothesis import settings
 
 # Before the first event loop of this process or of a child: slow callbacks and forgotten awaits are reported.
 os.environ["PYTHONASYNCIODEBUG"] = "1"
+
+# How long an example takes says nothing on a machine that has other work.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
