@@ -12,6 +12,7 @@ from typing import Any
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
+from pgshim.proxy.upstream import Upstream
 from pgshim.settings import Address, Settings
 
 logger = logging.getLogger("pgshim.server")
@@ -43,7 +44,7 @@ def run(settings: Settings, loop: str) -> int:
 
 async def _main(settings: Settings) -> int:
     server = Server(settings, raise_descriptor_limit())
-    if settings.require_upstream and not await _probe(server):
+    if settings.require_upstream and not await _reach(server.upstream, server.session_upstream):
         return 1
     server.start()
     _log_start(server)
@@ -56,9 +57,10 @@ async def _main(settings: Settings) -> int:
     return 0
 
 
-async def _probe(server: Server) -> bool:
+async def _reach(*upstreams: Upstream | None) -> bool:
+    """Whether all are there; each that is not gets a WARNING."""
     is_there = True
-    for upstream in (server.upstream, server.session_upstream):
+    for upstream in upstreams:
         try:
             if upstream is not None:
                 await upstream.probe()
@@ -69,7 +71,8 @@ async def _probe(server: Server) -> bool:
 
 
 async def _probe_only(server: Server) -> None:
-    await _probe(server)
+    # What is prewarmed says itself if it cannot be had.
+    await _reach(None if server.settings.prewarm else server.upstream, server.session_upstream)
 
 
 def _log_start(server: Server) -> None:
@@ -87,8 +90,9 @@ def _log_start(server: Server) -> None:
     if settings.session_upstream is not None:
         session = f"; session endpoint {settings.session_upstream} ({_describe(settings, settings.session_upstream)})"
     up = _describe(settings, settings.upstream)
-    text = "upstream %s (%s), %s mode, pipeline %s%s"
-    logger.info(text, settings.upstream, up, settings.upstream_mode, pipeline, session)
+    warm = f", {settings.prewarm} prewarmed" if settings.prewarm else ""
+    text = "upstream %s (%s), %s mode, pipeline %s%s%s"
+    logger.info(text, settings.upstream, up, settings.upstream_mode, pipeline, warm, session)
 
 
 def _describe(settings: Settings, upstream: Address) -> str:
@@ -156,7 +160,7 @@ class _Ending:
 
     def _on_hangup(self) -> None:
         try:
-            self._server.contexts.reload()
+            self._server.reload()
         except ConfigurationError as error:
             logger.error("certificates not changed: %s", error.message)
         else:
