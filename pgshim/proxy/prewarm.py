@@ -244,6 +244,8 @@ class Prewarm:
             return
         warm = cast(WarmConnection, transport.get_protocol())
         warm.endpoint = endpoint
+        # No await from here on: the task is as good as done, and its socket is not to be counted twice.
+        self._connecting.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._open.add(warm)
         if warm.is_lost:
             self.lost(warm)
