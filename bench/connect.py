@@ -72,9 +72,8 @@ class Distance:
             return
         both = {writer, far_writer}
         self._writers |= both
-        await asyncio.gather(
-            self._pump(reader, far_writer, accepted + 2 * DELAY), self._pump(far_reader, writer, 0), return_exceptions=True
-        )
+        up = self._pump(reader, far_writer, accepted + 2 * DELAY)
+        await asyncio.gather(up, self._pump(far_reader, writer, 0), return_exceptions=True)
         self._writers -= both
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, not_before: float) -> None:
