@@ -14,28 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from pgshim.errors import UpstreamUnreachable
 from pgshim.protocol import hot
+from pgshim.proxy.age_limit import OLDEST, AgeLimit
 from pgshim.proxy.sockets import abort, is_readable
 from pgshim.proxy.upstream import Endpoint, Upstream
 
 logger = logging.getLogger("pgshim.upstream")
-
-#: Seconds that one may stand; each gets between three quarters and all of it, so that they are not replaced all at
-#: once. PgBouncer, PgDog and PostgreSQL give a client 60 s from accept to the end of its login: 20 s are left for it.
-OLDEST = 40.0
-
-#: The shortest age limit, if the pooler has said that it was the time, and if it has just closed.
-_SHORTEST = 1.0
-_SHORTEST_IF_IN_DOUBT = 5.0
-
-#: Seconds after which an age limit that was learnt in doubt is forgotten: the pooler may only have been restarted.
-_DOUBT = 600.0
 
 #: How many are connected at the same time.
 _AT_ONCE = 16
@@ -46,31 +35,6 @@ _TRIAL = 1.0
 #: Seconds before another try, doubled each time.
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
-
-
-class AgeLimit:
-    """How old warm connections may become: half of the pooler's login timeout. The other half is the login's.
-
-    Poolers do not tell how long they wait for a StartupMessage (Supavisor: 5 s); it shows when they close one.
-    """
-
-    __slots__ = ("_ends", "_limit", "_oldest")
-
-    def __init__(self, oldest: float = OLDEST) -> None:
-        self._oldest = self._limit = oldest
-        self._ends = math.inf
-
-    def at(self, now: float) -> float:
-        """The limit in force, in seconds; `now` is the loop's time."""
-        if now >= self._ends:
-            self._limit, self._ends = self._oldest, math.inf
-        return self._limit
-
-    def learn(self, age: float, now: float, *, is_certain: bool) -> None:
-        """The pooler has closed one of this age; `is_certain`: because of it."""
-        limit = max(age / 2, _SHORTEST if is_certain else _SHORTEST_IF_IN_DOUBT)
-        if limit < self.at(now):
-            self._limit, self._ends = limit, math.inf if is_certain else now + _DOUBT
 
 
 class WarmConnection(asyncio.Protocol):
@@ -240,6 +204,7 @@ class Prewarm:
         try:
             transport, endpoint = await self._upstream.connect(lambda: WarmConnection(self, generation))
         except UpstreamUnreachable as error:
+            self._age.doubt(asyncio.get_running_loop().time())
             self._fail(f"{error.message}. {error.hint}")
             return
         warm = cast(WarmConnection, transport.get_protocol())

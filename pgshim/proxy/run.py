@@ -44,7 +44,7 @@ def run(settings: Settings, loop: str) -> int:
 
 async def _main(settings: Settings) -> int:
     server = Server(settings, raise_descriptor_limit())
-    if settings.require_upstream and not await _reach(server.upstream, server.session_upstream):
+    if settings.require_upstream and not await _probe(server):
         return 1
     server.start()
     _log_start(server)
@@ -55,6 +55,10 @@ async def _main(settings: Settings) -> int:
     await ending.wait()
     logger.info("stopped")
     return 0
+
+
+async def _probe(server: Server) -> bool:
+    return await _reach(server.upstream, server.session_upstream)
 
 
 async def _reach(*upstreams: Upstream | None) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pgshim.protocol import hot
-from pgshim.proxy.prewarm import AgeLimit, Prewarm
+from pgshim.proxy.age_limit import AgeLimit
+from pgshim.proxy.prewarm import Prewarm
 from pgshim.proxy.server import Server
 from pgshim.proxy.tls import Contexts
 from pgshim.proxy.upstream import Upstream
@@ -43,8 +44,9 @@ class Pooler(ScriptedUpstream):
         self.is_stuck = False
         #: Logins that are cut off with nothing said.
         self.silent_deaths = 0
-        #: Seconds until a client that has said nothing is told so and closed; 0: never.
+        #: Seconds until a client that has said nothing is closed, and told so or not; 0: never.
         self.login_timeout = 0.0
+        self.says_why = True
         self.timeouts = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,7 +69,7 @@ class Pooler(ScriptedUpstream):
         await asyncio.wait([serving], timeout=self.login_timeout)
         if not serving.done():
             self.timeouts += 1
-            writer.write(TIMED_OUT)
+            writer.write(TIMED_OUT if self.says_why else b"")
             serving.cancel()
             await asyncio.wait([serving])
         writer.close()
@@ -412,10 +414,11 @@ def test_those_that_nobody_takes_are_replaced_at_different_times(run: Run) -> No
     run(story())
 
 
-def test_the_poolers_login_timeout_is_learnt_from_the_first_that_it_closes(run: Run) -> None:
+@pytest.mark.parametrize("says_why", [True, False])
+def test_the_poolers_login_timeout_is_learnt_from_the_first_that_it_closes(run: Run, says_why: bool) -> None:
     async def story() -> None:
         async with listening(Pooler()) as upstream:
-            upstream.login_timeout = 2.2
+            upstream.login_timeout, upstream.says_why = 2.2, says_why
             prewarm = await warming(upstream, 3, oldest=40)
             await until(lambda: upstream.timeouts == 3)
             # From now on none gets older than half of that.
@@ -432,18 +435,37 @@ def test_the_poolers_login_timeout_is_learnt_from_the_first_that_it_closes(run: 
 def test_an_age_limit_is_half_of_what_the_pooler_allows() -> None:
     limit = AgeLimit(40)
     assert limit.at(0) == 40
-    limit.learn(39, 0, is_certain=False)
-    assert limit.at(1) == 19.5
-    limit.learn(4, 1, is_certain=False)
-    assert limit.at(1) == 5, "it may only have been restarted"
-    assert limit.at(600) == 5
-    assert limit.at(601) == 40, "and that is forgotten"
-    limit.learn(5, 700, is_certain=True)
-    assert limit.at(1e9) == 2.5
-    limit.learn(30, 1e9, is_certain=False)
-    assert limit.at(2e9) == 2.5
-    limit.learn(1.1, 2e9, is_certain=True)
-    assert limit.at(2e9) == 1
+    limit.learn(39, 0, is_certain=True)
+    assert limit.at(1e9) == 19.5
+    limit.learn(40, 1e9, is_certain=False)
+    assert limit.at(1e9) == 19.5
+    limit.learn(0.2, 1e9, is_certain=True)
+    assert limit.at(1e9) == 1
+
+
+def test_an_age_limit_for_which_there_was_no_reason_given_is_forgotten_unless_it_shows_again() -> None:
+    limit = AgeLimit(40)
+    limit.learn(5, 0, is_certain=False)
+    assert limit.at(599) == 2.5
+    assert limit.at(600) == 40
+    limit.learn(20, 700, is_certain=False)
+    assert limit.at(701) == 10
+    assert limit.at(1300) == 40
+    limit.learn(20.5, 1340, is_certain=False)
+    assert limit.at(1e9) == 10.25
+
+
+def test_an_age_limit_is_not_learnt_from_a_pooler_that_is_stopped() -> None:
+    limit = AgeLimit(40)
+    limit.learn(5, 0, is_certain=False)
+    limit.doubt(0.1)
+    assert limit.at(0.2) == 40
+    limit.learn(5, 100, is_certain=False)
+    limit.doubt(110)
+    assert limit.at(110) == 2.5
+    limit.learn(4, 200, is_certain=True)
+    limit.doubt(200.1)
+    assert limit.at(200.2) == 2
 
 
 # What pgshim closes.
