@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bench import cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams
+from bench import connect, cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams
 from bench.outcome import NotMet
 from bench.saved import NotSaved, Saved, save
 from tests.clients.programs import CannotRun
@@ -41,6 +41,11 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
             "Round trips, counted in front of the pooler",
             ("driver", "operation", "direct", "workaround", "pgshim", "at most"),
             roundtrips.rows,
+        ),
+        "connect": (
+            f"Connect and one fetch, the pooler {connect.DELAY * 1000:.0f} ms away in each direction (ms, median)",
+            ("pooler", "without --prewarm", f"--prewarm {connect.WARM}", "round trips saved"),
+            connect.rows,
         ),
         "cpu": (
             "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",

@@ -117,6 +117,9 @@ _OPTIONS = [
             " takes from 1.21 on; auto: through if the upstream says at login that it is such a one, else serial."),
     _option(_UP, "--lazy-begin/--no-lazy-begin", default=False,
             help="Answer a BEGIN at once, and send it with the statement that follows."),
+    _option(_UP, "--prewarm", type=click.IntRange(min=0), default=0, metavar="N",
+            help="Keep N connections to the upstream ready for clients that connect, TLS included; each counts there"
+            " as a client that has yet to log in."),
     _option(_UP, "--tenant", default="", metavar="REF",
             help="Put .REF behind user names without a dot: Supabase's pooler finds a project by it."),
     _option(_UP, "--require-upstream", is_flag=True,

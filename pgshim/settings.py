@@ -92,6 +92,8 @@ class Settings:
     allow: tuple[str, ...] = ()
     strict_custom_settings: bool = False
     lazy_begin: bool = False
+    #: Connections to the pooler that are made ahead, of the whole process.
+    prewarm: int = 0
     connect_timeout: float = 10.0
     login_timeout: float = 60.0
     idle_timeout: float = 0.0
@@ -249,6 +251,10 @@ def check(settings: Settings) -> None:
         if not settings.upstream_cert:
             given, missing = missing, given
         raise ConfigurationError(f"{given} needs {missing} as well; give both")
+    if settings.prewarm > settings.max_connections:
+        raise ConfigurationError(
+            f"--prewarm {settings.prewarm} is more than --max-connections {settings.max_connections}; give fewer"
+        )
     _check_upstream_tls(settings)
     _check_session(settings)
     if settings.has_tls or settings.allow_plaintext:

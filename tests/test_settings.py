@@ -173,6 +173,7 @@ def test_what_pipeline_auto_goes_by(pipeline: str, reported: dict[bytes, bytes],
         {"session_upstream": ENDPOINT, "session_listen": LOOPBACK[:1]},
         {"session_upstream": Address(path="/y"), "upstream": Address(path="/x"), "upstream_tls": "require"},
         {"session_upstream": ENDPOINT, "upstream_ca": "ca"},
+        {"prewarm": 11, "max_connections": 10},
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, object]) -> None:
@@ -187,6 +188,7 @@ def test_options_that_do_not_go_together(options: dict[str, object]) -> None:
         {"tls_cert": "c", "tls_key": "k", "listen": (Address("0.0.0.0", 1),)},
         {"tls_self_signed": True, "listen": (Address("::", 1),)},
         {"allow_plaintext": True, "listen": (Address("0.0.0.0", 1),)},
+        {"prewarm": 10, "max_connections": 10},
         {"listen": (Address(path="/x"),)},
         {"session_upstream": ENDPOINT, "session_listen": (Address("127.0.0.1", 7000),)},
         {"session_upstream": ENDPOINT, "listen": ANY_PORT, "session_listen": ANY_PORT},

@@ -13,11 +13,12 @@ import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamUnreachable, UpstreamViolation
+from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.proxy import farewells
+from pgshim.proxy.approach import Approach
 from pgshim.proxy.departure import Departure
-from pgshim.proxy.flow import LONG_READ, Flow, UpstreamSide
+from pgshim.proxy.flow import LONG_READ, Flow
 from pgshim.proxy.sockets import HIGH_WATER, abort, close_gently
 
 if TYPE_CHECKING:
@@ -76,16 +77,10 @@ class Connection(asyncio.Protocol):
 
     def start(self, early: bytes) -> None:
         """Connect to the upstream; `early` is what the client sent behind its StartupMessage."""
+        assert self._login is not None
         self._early = early
         self._adjust_reading()
-        self._server.spawn(self._connect())
-
-    async def _connect(self) -> None:
-        try:
-            _, self.endpoint = await self.upstream.connect(lambda: UpstreamSide(self))
-        except UpstreamUnreachable as error:
-            if self.phase == Phase.CONNECTING:
-                self.fail(error)
+        Approach(self._server, self).start(self._login)
 
     # Events of the client's side.
 
@@ -298,6 +293,11 @@ class Connection(asyncio.Protocol):
         if self._session is not None and self._session.is_pinning:
             self._session.end_idle_exchange()
             self._write()
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether an upstream is still waited for."""
+        return self.phase == Phase.CONNECTING
 
     @property
     def is_idle(self) -> bool:

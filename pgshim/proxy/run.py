@@ -12,6 +12,7 @@ from typing import Any
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
+from pgshim.proxy.upstream import Upstream
 from pgshim.settings import Address, Settings
 
 logger = logging.getLogger("pgshim.server")
@@ -57,8 +58,13 @@ async def _main(settings: Settings) -> int:
 
 
 async def _probe(server: Server) -> bool:
+    return await _reach(server.upstream, server.session_upstream)
+
+
+async def _reach(*upstreams: Upstream | None) -> bool:
+    """Whether all are there; each that is not gets a WARNING."""
     is_there = True
-    for upstream in (server.upstream, server.session_upstream):
+    for upstream in upstreams:
         try:
             if upstream is not None:
                 await upstream.probe()
@@ -69,7 +75,8 @@ async def _probe(server: Server) -> bool:
 
 
 async def _probe_only(server: Server) -> None:
-    await _probe(server)
+    # What is prewarmed says itself if it cannot be had.
+    await _reach(None if server.settings.prewarm else server.upstream, server.session_upstream)
 
 
 def _log_start(server: Server) -> None:
@@ -87,8 +94,9 @@ def _log_start(server: Server) -> None:
     if settings.session_upstream is not None:
         session = f"; session endpoint {settings.session_upstream} ({_describe(settings, settings.session_upstream)})"
     up = _describe(settings, settings.upstream)
-    text = "upstream %s (%s), %s mode, pipeline %s%s"
-    logger.info(text, settings.upstream, up, settings.upstream_mode, pipeline, session)
+    warm = f", {settings.prewarm} prewarmed" if settings.prewarm else ""
+    text = "upstream %s (%s), %s mode, pipeline %s%s%s"
+    logger.info(text, settings.upstream, up, settings.upstream_mode, pipeline, warm, session)
 
 
 def _describe(settings: Settings, upstream: Address) -> str:
@@ -156,7 +164,7 @@ class _Ending:
 
     def _on_hangup(self) -> None:
         try:
-            self._server.contexts.reload()
+            self._server.reload()
         except ConfigurationError as error:
             logger.error("certificates not changed: %s", error.message)
         else:

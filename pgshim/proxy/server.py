@@ -20,6 +20,7 @@ from pgshim.proxy.departure import Departure
 from pgshim.proxy.greeting import Greeting
 from pgshim.proxy.listen import Listener, accept, open_listeners
 from pgshim.proxy.negotiate import negotiate
+from pgshim.proxy.prewarm import Prewarm
 from pgshim.proxy.sockets import RESERVED_DESCRIPTORS, tune
 from pgshim.proxy.stages import Stages
 from pgshim.proxy.sweep import IdleSweep, PinSweep
@@ -45,6 +46,7 @@ class Server:
         self.session_upstream: Upstream | None = None
         if settings.session_upstream is not None:
             self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts)
+        self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
         self.canceller = Canceller()
         self.stages = Stages(settings)
         self.pins = PinSweep()
@@ -54,7 +56,7 @@ class Server:
         self.connections: set[Connection] = set()
         #: Upstream connections whose clients are gone.
         self.departures: set[Departure] = set()
-        self._descriptors = max(descriptors - RESERVED_DESCRIPTORS, 4)
+        self._descriptors = max(descriptors - RESERVED_DESCRIPTORS - settings.prewarm, 4)
         # A connection has two sockets; one in eight is kept for those that are told that there is no room, and cancels.
         self._most_connections = min(settings.max_connections, max(1, self._descriptors * 7 // 16))
         #: Those that have yet to agree on TLS.
@@ -85,6 +87,7 @@ class Server:
         for listener in self.listeners:
             admit = partial(self.admit, is_at_session_endpoint=listener.is_at_session_endpoint)
             self._accepting.append(self.spawn(accept(listener, admit)))
+        self.prewarm.start()
         if self.settings.idle_timeout:
             self._idle_sweep.start()
 
@@ -156,6 +159,11 @@ class Server:
             return self.session_upstream
         return self.upstream
 
+    def reload(self) -> None:
+        """Read the certificates again; raises ConfigurationError and changes nothing when they are no good."""
+        self.contexts.reload()
+        self.prewarm.renew()
+
     def next_number(self) -> int:
         """The number by which the log calls the next connection."""
         return next(self._numbers)
@@ -204,6 +212,7 @@ class Server:
             await asyncio.sleep(0)
 
     async def _stop_accepting(self) -> None:
+        self.prewarm.close()
         tasks = [*self._accepting, *self._arrivals]
         self._accepting.clear()
         for task in tasks:

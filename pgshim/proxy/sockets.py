@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import select
 import socket
 
 logger = logging.getLogger("pgshim.server")
@@ -35,6 +36,24 @@ def tune(sock: socket.socket) -> None:
         for name, value in _KEEPALIVE.items():
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def set_user_timeout(transport: asyncio.Transport, seconds: float) -> None:
+    """How long what is sent may stay unacknowledged before the kernel gives the peer up; 0: its own default."""
+    sock = transport.get_extra_info("socket")
+    if hasattr(socket, "TCP_USER_TIMEOUT") and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+def is_readable(transport: asyncio.Transport) -> bool:
+    """Whether the kernel has anything of the peer's that was not read yet: bytes, EOF, an error."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    if not hasattr(select, "poll"):  # Windows.
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def raise_descriptor_limit() -> int:

@@ -47,7 +47,7 @@ class Endpoint:
 class Upstream:
     """What all connections of a process share that go to `address`: the pooler, or the session endpoint."""
 
-    __slots__ = ("_contexts", "_has_spoken_tls", "_has_warned", "_option", "_settings", "_tls", "address")
+    __slots__ = ("_contexts", "_has_warned", "_option", "_settings", "_tls", "address", "has_spoken_tls")
 
     def __init__(self, settings: Settings, address: Address, contexts: Contexts) -> None:
         self._settings = settings
@@ -56,7 +56,7 @@ class Upstream:
         self._tls = settings.tls_of(address)
         self._option = "--session-upstream" if address == settings.session_upstream else "--upstream"
         #: "A host that spoke TLS once is never spoken to in clear by this process."
-        self._has_spoken_tls = False
+        self.has_spoken_tls = False
         self._has_warned = False
 
     async def connect(
@@ -132,7 +132,7 @@ class Upstream:
         await loop.sock_sendall(sock, SSL_REQUEST)
         answer = await loop.sock_recv(sock, 4096)
         if answer == b"S":
-            self._has_spoken_tls = True
+            self.has_spoken_tls = True
             return True
         if not answer:
             raise ConnectionResetError("it closed the connection when asked for TLS")
@@ -150,7 +150,7 @@ class Upstream:
                 f"the upstream {self.address} does not offer TLS",
                 hint="pgshim is to insist on it (--upstream-tls); if the way there is safe, use --upstream-tls=prefer.",
             )
-        if self._has_spoken_tls:
+        if self.has_spoken_tls:
             raise UpstreamUnreachable(
                 f"the upstream {self.address} offered TLS before and does not now",
                 hint="Somebody may tamper with the connection; if TLS was turned off there on purpose, restart pgshim.",
