@@ -16,6 +16,7 @@ from pgshim.errors import ConfigurationError
 from pgshim.settings import (
     DEFAULT_PORT,
     LOG_LEVELS,
+    MOST_WORKERS,
     TLS_MODES,
     Address,
     Settings,
@@ -148,6 +149,8 @@ _OPTIONS = [
             help="Prepared statements per connection."),
     _option(_LIMITS, "--max-statement-bytes", type=_SIZE, default="64MiB", metavar="SIZE",
             help="Their texts per connection."),
+    _option(_RUN, "--workers", type=click.IntRange(1, MOST_WORKERS), default=1, metavar="N",
+            help="Processes that share the work, for more than one core; limits hold for all of them together."),
     _option(_RUN, "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
             help="The event loop; auto: uvloop if it is installed."),
     _option(_RUN, "--log-level", type=click.Choice(LOG_LEVELS), default="info", help="The least that is logged."),

@@ -36,6 +36,9 @@ PUBLIC_POOLERS = (
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+#: More are a slip: each has a core to keep busy.
+MOST_WORKERS = 64
+
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -100,6 +103,8 @@ class Settings:
     max_message: int = 16 * 1024 * 1024
     max_statements: int = 10_000
     max_statement_bytes: int = 64 * 1024 * 1024
+    #: Processes; 1: this one alone, without a supervisor.
+    workers: int = 1
 
     @property
     def has_tls(self) -> bool:
