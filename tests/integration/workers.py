@@ -48,7 +48,12 @@ class Workers:
     async def client_of(self, worker: int) -> asyncpg.Connection:
         """A client that has come to this worker."""
         for _ in range(ATTEMPTS):
-            connection = await self.connect()
+            try:
+                connection = await self.connect()
+            except asyncpg.TooManyConnectionsError:
+                # The one before has closed its side, and still counts on the other.
+                await asyncio.sleep(0.02)
+                continue
             if await self.worker_of(connection._transport) == worker:
                 return connection
             await connection.close()
