@@ -1,6 +1,6 @@
 """What --workers is worth: queries per second of `pgbench -S` through one process and through two.
 
-All of pgbench, pgshim, PgBouncer and PostgreSQL share this machine's cores, so on a small one the others are what limits.
+pgbench, pgshim, PgBouncer and PostgreSQL share this machine's cores: on a small one the others are what limits.
 """
 
 import re
