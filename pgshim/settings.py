@@ -36,9 +36,6 @@ PUBLIC_POOLERS = (
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-#: More are a slip: each has a core to keep busy.
-MOST_WORKERS = 64
-
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
