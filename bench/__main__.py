@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bench import connect, cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams
+from bench import connect, cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams, workers
 from bench.outcome import NotMet
 from bench.saved import NotSaved, Saved, save
 from tests.clients.programs import CannotRun
@@ -51,6 +51,11 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
             "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",
             ("mode", "clients", "PgBouncer", "pgshim", "ratio"),
             cpu.rows,
+        ),
+        "workers": (
+            f"`pgbench -S` with {workers.CLIENTS} clients through --workers",
+            ("workers", "queries/s", "CPU for each (us)", "CPU of each process"),
+            workers.rows,
         ),
         "load": (
             f"{load.ACTIVE} busy clients, alone and beside idle ones with {len(load.STATEMENTS)} statements each",

@@ -91,6 +91,9 @@ _FEATURE = _Parsed("feature", _feature)
 _CLIENTS, _UP, _SESSION = "Clients", "Upstream", "Session features"
 _LIMITS, _RUN = "Times and limits", "Running and logging"
 
+#: More are a slip: each has a core to keep busy.
+_MOST_WORKERS = 64
+
 _OPTIONS = [
     _option(_CLIENTS, "--listen", type=_LISTEN, multiple=True, default=(str(DEFAULT_PORT),), metavar="ADDRESS",
             help="PORT (127.0.0.1 and ::1), HOST:PORT, [IPv6]:PORT, or unix:/path; a directory means the socket in it"
@@ -151,6 +154,8 @@ _OPTIONS = [
             help="Prepared statements per connection."),
     _option(_LIMITS, "--max-statement-bytes", type=_SIZE, default="64MiB", metavar="SIZE",
             help="Their texts per connection."),
+    _option(_RUN, "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, metavar="N",
+            help="Processes that share the work, for more than one core; limits hold for all of them together."),
     _option(_RUN, "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
             help="The event loop; auto: uvloop if it is installed."),
     _option(_RUN, "--log-level", type=click.Choice(LOG_LEVELS), default="info", help="The least that is logged."),

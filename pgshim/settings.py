@@ -102,6 +102,8 @@ class Settings:
     max_message: int = 16 * 1024 * 1024
     max_statements: int = 10_000
     max_statement_bytes: int = 64 * 1024 * 1024
+    #: Processes; 1: this one alone, without a supervisor.
+    workers: int = 1
 
     @property
     def has_tls(self) -> bool:

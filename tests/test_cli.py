@@ -105,6 +105,9 @@ def test_help_stands_in_groups_with_defaults_and_names_of_the_environment() -> N
         (["--upstream", NOWHERE, "--max-connections", "0"], ["--max-connections", "0", "x>=1"]),
         (["--upstream", NOWHERE, "--prewarm", "-1"], ["--prewarm", "-1", "x>=0"]),
         (["--upstream", NOWHERE, "--prewarm", "9", "--max-connections", "8"], ["--prewarm 9", "--max-connections 8"]),
+        (["--upstream", NOWHERE, "--workers", "0"], ["--workers", "0", "1<=x<=64"]),
+        (["--upstream", NOWHERE, "--workers", "auto"], ["--workers", "'auto'"]),
+        (["--upstream", NOWHERE, "--workers", "2", "--tls-cert", "/no", "--tls-key", "/no"], ["--tls-cert", "/no"]),
         (["--upstream", NOWHERE, "--pipeline", "x"], ["--pipeline", "'x'", "serial"]),
         (["--upstream", NOWHERE, "--upstream-tls", "verify-full"], ["--upstream-tls verify-full", "--upstream-ca"]),
         (["--upstream", NOWHERE, "--upstream-ca", "/nope"], ["--upstream-ca", "/nope", "PEM"]),
@@ -149,6 +152,7 @@ def test_every_option_can_come_from_the_environment() -> None:
         PGSHIM_UNSAFE="warn",
         PGSHIM_ALLOW="listen with-hold",
         PGSHIM_STRICT_CUSTOM_SETTINGS="1",
+        PGSHIM_WORKERS="4",
     )
     assert found.upstream == Address("::1", 6543)
     assert [str(address) for address in found.listen] == ["127.0.0.1:7000", "[::1]:7000", "unix:/tmp/.s.PGSQL.7001"]
@@ -157,6 +161,7 @@ def test_every_option_can_come_from_the_environment() -> None:
     assert (found.session_upstream, found.tenant) == (Address("pooler", 5432), "abc")
     assert [str(address) for address in found.session_listen] == ["127.0.0.1:7002", "[::1]:7002", "127.0.0.1:7003"]
     assert (found.unsafe, found.allow, found.strict_custom_settings) == ("warn", ("listen", "with-hold"), True)
+    assert found.workers == 4
 
 
 def test_tls_defaults_are_each_upstreams_own_and_what_is_given_holds_for_both() -> None:
@@ -177,9 +182,11 @@ def test_the_same_address_twice_is_listened_on_once() -> None:
     assert [str(address) for address in found.listen] == ["127.0.0.1:7000", "[::1]:7000"]
 
 
-def test_a_port_in_use_is_one_sentence_and_exit_code_1() -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_one_sentence_and_exit_code_1(workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = pgshim("--upstream", NOWHERE, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = pgshim("--upstream", NOWHERE, "--listen", address, "--workers", workers)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert re.match(r"pgshim: cannot listen on 127.0.0.1:\d+: address already in use; ", result.stderr)
@@ -215,14 +222,16 @@ def test_the_start_says_what_listens_where_and_an_unreachable_upstream_is_a_warn
         assert ended(process)[0] == 0
 
 
-def test_require_upstream_exits_with_1() -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_require_upstream_exits_with_1(workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         address = f"127.0.0.1:{there.getsockname()[1]}"
         session = ["--session-upstream", NOWHERE, "--upstream-tls", "disable"]
-        result = pgshim("--listen", "127.0.0.1:0", "--upstream", address, *session, "--require-upstream")
+        options = ["--require-upstream", "--workers", workers]
+        result = pgshim("--listen", "127.0.0.1:0", "--upstream", address, *session, *options)
     assert result.returncode == 1
     assert f"could not connect to the upstream {NOWHERE}" in result.stderr
-    result = pgshim("--listen", "127.0.0.1:0", "--upstream", NOWHERE, "--require-upstream")
+    result = pgshim("--listen", "127.0.0.1:0", "--upstream", NOWHERE, *options)
     assert result.returncode == 1
     assert "could not connect" in result.stderr
     assert "listening" not in result.stderr

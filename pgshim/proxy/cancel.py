@@ -15,6 +15,7 @@ from pgshim.errors import UpstreamUnreachable
 
 if TYPE_CHECKING:
     from pgshim.proxy.connection import Connection
+    from pgshim.proxy.siblings import Siblings
     from pgshim.proxy.upstream import Endpoint, Upstream
 
 logger = logging.getLogger("pgshim.cancel")
@@ -29,9 +30,11 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_cancelled", "_connections", "under_way")
+    __slots__ = ("_cancelled", "_connections", "_siblings", "under_way")
 
-    def __init__(self) -> None:
+    def __init__(self, siblings: Siblings | None = None) -> None:
+        #: The other workers, if there are any.
+        self._siblings = siblings
         self._connections: dict[bytes, Connection] = {}
         #: The keys of connections whose clients have cancelled something.
         self._cancelled: set[bytes] = set()
@@ -62,18 +65,37 @@ class Canceller:
 
         asyncpg waits for that, and counts on the cancel having been dealt with by then.
         """
-        connection = self._connections.get(key)
-        if connection is None or not connection.is_busy:
-            logger.debug("CancelRequest dropped: %s", "nothing to cancel" if connection else "unknown key")
-        else:
-            logger.debug("CancelRequest", extra={"connection": connection.number})
-            self._cancelled.add(key)
-            self.under_way += 1
-            try:
-                await self.send(key, connection.upstream, connection.endpoint, connection)
-            finally:
-                self.under_way -= 1
+        if not await self.cancel(key):
+            if self._siblings is None:
+                logger.debug("CancelRequest dropped: unknown key")
+            else:
+                self.under_way += 1
+                try:
+                    await self._siblings.cancel(key)
+                finally:
+                    self.under_way -= 1
         client.close()
+
+    def knows(self, key: bytes) -> bool:
+        """Whether a connection of this process has the key."""
+        return key in self._connections
+
+    async def cancel(self, key: bytes) -> bool:
+        """Forward a CancelRequest if it may pass, and wait until it is dealt with; False: no connection has the key."""
+        connection = self._connections.get(key)
+        if connection is None:
+            return False
+        if not connection.is_busy:
+            logger.debug("CancelRequest dropped: nothing to cancel")
+            return True
+        logger.debug("CancelRequest", extra={"connection": connection.number})
+        self._cancelled.add(key)
+        self.under_way += 1
+        try:
+            await self.send(key, connection.upstream, connection.endpoint, connection)
+        finally:
+            self.under_way -= 1
+        return True
 
     async def send(
         self, key: bytes, upstream: Upstream, endpoint: Endpoint | None, connection: Connection | None = None

@@ -111,8 +111,8 @@ class Greeting(asyncio.Protocol):
             raise FeatureNotSupported(
                 f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: server supports 3.0 to 3.2"
             )
-        self._server.check_room()
         login = self._server.stages.login(packet, is_at_session_endpoint=self._is_at_session_endpoint)
+        self._server.take_place()
         connection = Connection(self._server, client, self._server.next_number(), login, self._deadline)
         self._server.connections.add(connection)
         client.set_protocol(connection)

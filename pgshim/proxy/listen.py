@@ -20,7 +20,7 @@ from pgshim.settings import Address
 
 logger = logging.getLogger("pgshim.server")
 
-_BACKLOG = 1024
+BACKLOG = 1024
 
 #: What accept says when the process or the machine has no room: worth a pause, not an end.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -42,24 +42,33 @@ class Listener:
     address: Address
     #: Of --session-listen: its clients go to the session endpoint.
     is_at_session_endpoint: bool = False
+    #: One socket that all workers accept on; who made it takes the file away.
+    is_shared: bool = False
 
     def close(self) -> None:
         """Stop listening, and take away a Unix socket's file."""
         self.sock.close()
-        if self.address.is_unix:
+        if self.address.is_unix and not self.is_shared:
             with contextlib.suppress(OSError):
                 os.unlink(self.address.path)
 
 
-def open_listeners(addresses: tuple[Address, ...], session_addresses: tuple[Address, ...] = ()) -> list[Listener]:
-    """Listen on all of them; raises ListenError, with nothing left open, when one cannot be had."""
+def open_listeners(
+    addresses: tuple[Address, ...],
+    session_addresses: tuple[Address, ...] = (),
+    open_tcp: Callable[[Address], list[Listener]] | None = None,
+) -> list[Listener]:
+    """Listen on all of them; raises ListenError, with nothing left open, when one cannot be had.
+
+    `open_tcp` opens those that are not Unix sockets in another way.
+    """
     listeners: list[Listener] = []
     wanted = [(address, False) for address in addresses] + [(address, True) for address in session_addresses]
     try:
         for address, is_at_session_endpoint in wanted:
             option = "--session-listen" if is_at_session_endpoint else "--listen"
             try:
-                opened = _open_unix(address) if address.is_unix else _open_tcp(address)
+                opened = _open_unix(address) if address.is_unix else (open_tcp or _open_tcp)(address)
             except OSError as error:
                 if not (address.is_optional and error.errno in _NO_FAMILY):
                     raise ListenError(_sentence(address, error, option)) from error
@@ -82,7 +91,12 @@ def _sentence(address: Address, error: OSError, option: str) -> str:
 
 
 def _open_tcp(address: Address) -> list[Listener]:
-    """One socket for each address that the name has."""
+    """One listening socket for each address that the name has."""
+    return bind_tcp(address, lambda sock: sock.listen(BACKLOG))
+
+
+def bind_tcp(address: Address, finish: Callable[[socket.socket], None]) -> list[Listener]:
+    """One socket for each address that the name has, bound, and then made what it is to be. Raises OSError."""
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[Listener] = []
     for family, kind, proto, _, sockaddr in dict.fromkeys(found):
@@ -93,7 +107,7 @@ def _open_tcp(address: Address) -> list[Listener]:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(sockaddr)
-            sock.listen(_BACKLOG)
+            finish(sock)
         except OSError:
             sock.close()
             for listener in listeners:
@@ -110,7 +124,7 @@ def _open_unix(address: Address) -> list[Listener]:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(address.path)
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

@@ -1,7 +1,8 @@
 """How log records are written: readable lines, or one JSON object each. Times are UTC in JSON, local in text.
 
-Records may carry `connection`, the number of a client connection. No record ever carries SQL, parameters or secrets:
-what is not formatted into a message cannot leak, so nothing else of a record's attributes is written.
+Records may carry `connection`, the number of a client connection, and where there are several workers, `worker`, the
+number of the one whose connection that is: `[2] #17` is not `[1] #17`. No record ever carries SQL, parameters or
+secrets: what is not formatted into a message cannot leak, so nothing else of a record's attributes is written.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class TextFormatter(logging.Formatter):
         number = getattr(record, "connection", None)
         if number is not None:
             record.message = f"#{number} {record.message}"
+        if (worker := getattr(record, "worker", None)) is not None:
+            record.message = f"[{worker}] {record.message}"
         return super().formatMessage(record)
 
 
@@ -35,6 +38,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if hasattr(record, "worker"):
+            entry["worker"] = record.worker
         if hasattr(record, "connection"):
             entry["connection"] = record.connection
         if record.exc_info:
@@ -48,3 +53,14 @@ def configure(level: str, style: str) -> None:
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("pgshim").setLevel(level.upper())
+
+
+def name_worker(number: int) -> None:
+    """Have all records of this process carry the number of its worker."""
+
+    def mark(record: logging.LogRecord) -> bool:
+        record.worker = number
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(mark)

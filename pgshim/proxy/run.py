@@ -10,9 +10,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
+from pgshim.proxy.listen import Listener
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
+from pgshim.proxy.supervisor import Supervisor
 from pgshim.proxy.upstream import Upstream
+from pgshim.proxy.worker import Worker
 from pgshim.settings import Address, Settings
 
 logger = logging.getLogger("pgshim.server")
@@ -38,16 +41,30 @@ def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def run(settings: Settings, loop: str) -> int:
     """Run until a signal ends it; returns the exit code. Raises ConfigurationError, ListenError."""
-    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
-        return runner.run(_main(settings))
+    factory = loop_factory(loop)
+
+    def in_loop(main: Coroutine[Any, Any, int]) -> int:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main)
+
+    if settings.workers == 1:
+        return in_loop(_main(settings))
+    supervisor = Supervisor(
+        settings,
+        serve=lambda worker: in_loop(_work(settings, worker)),
+        probe=lambda: in_loop(_require_upstream(settings)),
+        announce=lambda listeners: _log_start(settings, listeners),
+    )
+    return supervisor.run()
 
 
 async def _main(settings: Settings) -> int:
+    """All of pgshim in one process."""
     server = Server(settings, raise_descriptor_limit())
     if settings.require_upstream and not await _probe(server):
         return 1
     server.start()
-    _log_start(server)
+    _log_start(settings, server.listeners)
     ending = _Ending(server)
     ending.install()
     if not settings.require_upstream:
@@ -55,6 +72,28 @@ async def _main(settings: Settings) -> int:
     await ending.wait()
     logger.info("stopped")
     return 0
+
+
+async def _work(settings: Settings, worker: Worker) -> int:
+    """One of several processes; what all of them would say is left to the supervisor, or to the first."""
+    # The mailboxes take two descriptors each.
+    server = Server(settings, raise_descriptor_limit() - 2 * settings.workers, worker)
+    server.start(worker.listeners)
+    worker.siblings.open(server.canceller, server.spawn)
+    ending = _WorkersEnding(server)
+    ending.install()
+    ending.watch(worker.lifeline)
+    if worker.is_first and not settings.require_upstream:
+        server.spawn(_probe_only(server))
+    await ending.wait()
+    worker.siblings.close()
+    return 0
+
+
+async def _require_upstream(settings: Settings) -> int:
+    """The exit code that --require-upstream asks for."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return 0 if await _probe(Server(settings)) else 1
 
 
 async def _probe(server: Server) -> bool:
@@ -79,13 +118,12 @@ async def _probe_only(server: Server) -> None:
     await _reach(None if server.settings.prewarm else server.upstream, server.session_upstream)
 
 
-def _log_start(server: Server) -> None:
+def _log_start(settings: Settings, listeners: list[Listener]) -> None:
     """What listens where, what upstream, which TLS both ways, which mode."""
-    settings = server.settings
     down = "plaintext"
     if settings.has_tls:
         down = "TLS, self-signed" if settings.tls_self_signed else "TLS"
-    for listener in server.listeners:
+    for listener in listeners:
         how = "plaintext" if listener.address.is_unix else down
         where = " for the session endpoint" if listener.is_at_session_endpoint else ""
         logger.info("listening on %s (%s)%s", listener.address, how, where)
@@ -122,9 +160,8 @@ class _Ending:
 
     def install(self) -> None:
         """Have the signals come here."""
-        handlers = {"SIGTERM": self._on_terminate, "SIGINT": self._on_interrupt, "SIGHUP": self._on_hangup}
         loop = asyncio.get_running_loop()
-        for name, handler in handlers.items():
+        for name, handler in self._handlers().items():
             number = getattr(signal, name, None)
             if number is None:
                 continue
@@ -134,25 +171,38 @@ class _Ending:
                 # Windows: Python's own handler, which runs in the main thread between two bytecodes.
                 signal.signal(number, lambda *_, handler=handler: loop.call_soon_threadsafe(handler))
 
+    def _handlers(self) -> dict[str, Callable[[], None]]:
+        return {"SIGTERM": self._on_terminate, "SIGINT": self._on_interrupt, "SIGHUP": self._on_hangup}
+
     async def wait(self) -> None:
         """Until pgshim is to exit."""
         await self._over
 
     def _on_terminate(self) -> None:
         if not self._is_draining:
-            self._is_draining = True
-            timeout = self._server.settings.drain_timeout
-            logger.info("stopping: transactions have %g s to end", timeout)
-            self._drain = self._start(self._server.drain())
+            logger.info("stopping: transactions have %g s to end", self._server.settings.drain_timeout)
+            self._begin_drain()
 
     def _on_interrupt(self) -> None:
         if not self._is_draining:
             self._on_terminate()
         elif self._drain is not None:
             logger.info("stopping at once")
+            self._stop()
+
+    def _begin_drain(self) -> None:
+        if not self._is_draining:
+            self._is_draining = True
+            self._drain = self._start(self._server.drain())
+
+    def _stop(self) -> None:
+        if self._is_draining and self._drain is None:
+            return
+        self._is_draining = True
+        if self._drain is not None:
             self._drain.cancel()
             self._drain = None
-            self._start(self._server.stop())
+        self._start(self._server.stop())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def to_the_end() -> None:
@@ -169,3 +219,28 @@ class _Ending:
             logger.error("certificates not changed: %s", error.message)
         else:
             logger.info("certificates read again")
+
+
+class _WorkersEnding(_Ending):
+    """Of one of several: SIGTERM drains, SIGQUIT stops, SIGHUP reads certificates; the supervisor says so in the log.
+
+    SIGINT is the supervisor's: a terminal sends it to all processes.
+    """
+
+    def install(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        super().install()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _handlers(self) -> dict[str, Callable[[], None]]:
+        return {"SIGTERM": self._begin_drain, "SIGQUIT": self._stop, "SIGHUP": self._on_hangup}
+
+    def watch(self, lifeline: int) -> None:
+        """Drain when the supervisor is gone: its end of the lifeline is closed then, however it ended."""
+        asyncio.get_running_loop().add_reader(lifeline, self._on_lifeline_end, lifeline)
+
+    def _on_lifeline_end(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        if not self._is_draining:
+            logger.error("the supervisor is gone")
+        self._begin_drain()

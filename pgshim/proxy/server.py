@@ -16,6 +16,7 @@ from pgshim.protocol import hot
 from pgshim.proxy import farewells
 from pgshim.proxy.cancel import Canceller
 from pgshim.proxy.connection import Connection
+from pgshim.proxy.counters import CONNECTIONS, Counters
 from pgshim.proxy.departure import Departure
 from pgshim.proxy.greeting import Greeting
 from pgshim.proxy.listen import Listener, accept, open_listeners
@@ -26,6 +27,7 @@ from pgshim.proxy.stages import Stages
 from pgshim.proxy.sweep import IdleSweep, PinSweep
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
 from pgshim.proxy.upstream import Upstream
+from pgshim.proxy.worker import Worker
 from pgshim.settings import Settings
 
 logger = logging.getLogger("pgshim.server")
@@ -36,18 +38,22 @@ _HURRY = 0.2
 
 
 class Server:
-    """pgshim itself. `descriptors` is how many file descriptors the process may have."""
+    """pgshim itself, or one `worker` of it. `descriptors` is how many file descriptors the process may have."""
 
-    def __init__(self, settings: Settings, descriptors: int = 1 << 20) -> None:
+    def __init__(self, settings: Settings, descriptors: int = 1 << 20, worker: Worker | None = None) -> None:
         self.settings = settings
-        self.contexts = Contexts(settings)
+        self.contexts = worker.contexts if worker else Contexts(settings)
+        #: What all workers count together; the row of this one, and where its connections stand in it.
+        self.counters = worker.counters if worker else Counters((CONNECTIONS,))
+        self._row = self.counters.row(worker.number - 1 if worker else 0)
+        self._place = self.counters.column(CONNECTIONS)
         self.upstream = Upstream(settings, settings.upstream, self.contexts)
         #: The session endpoint.
         self.session_upstream: Upstream | None = None
         if settings.session_upstream is not None:
             self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts)
         self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
-        self.canceller = Canceller()
+        self.canceller = Canceller(worker.siblings if worker else None)
         self.stages = Stages(settings)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
@@ -81,9 +87,9 @@ class Server:
 
     # Coming in.
 
-    def start(self) -> None:
-        """Listen, on all addresses or none. Raises ListenError."""
-        self.listeners = open_listeners(self.settings.listen, self.settings.session_listen)
+    def start(self, listeners: list[Listener] | None = None) -> None:
+        """Listen, on all addresses or none, unless the listeners are there already. Raises ListenError."""
+        self.listeners = listeners or open_listeners(self.settings.listen, self.settings.session_listen)
         for listener in self.listeners:
             admit = partial(self.admit, is_at_session_endpoint=listener.is_at_session_endpoint)
             self._accepting.append(self.spawn(accept(listener, admit)))
@@ -141,14 +147,22 @@ class Server:
             sock.close()
             raise
 
-    def check_room(self) -> None:
-        """Raise TooManyConnections if there is no room for one more."""
-        if len(self.connections) >= self._most_connections:
-            raise self._no_room()
+    def take_place(self) -> None:
+        """Count one more connection, which begins now; raises TooManyConnections if there is no room for it.
+
+        It is counted first, then all are: of two that take the last place in two workers at once, both may be refused,
+        but never are both let in.
+        """
+        here = len(self.connections)
+        self._row[self._place] = here + 1
+        if here >= self._most_connections or self.counters.total(CONNECTIONS) > self.settings.max_connections:
+            error = self._no_room()
+            self._row[self._place] = here
+            raise error
 
     def _no_room(self) -> TooManyConnections:
         hint = "The limit is pgshim's --max-connections."
-        if self._most_connections < self.settings.max_connections:
+        if self._most_connections < self.settings.max_connections >= self.counters.total(CONNECTIONS):
             hint = "The limit is that of open files in pgshim's environment (ulimit -n)."
         return TooManyConnections("sorry, too many clients already", hint=hint)
 
@@ -171,6 +185,7 @@ class Server:
     def forget(self, connection: Connection) -> None:
         """The connection's client is gone."""
         self.connections.discard(connection)
+        self._row[self._place] = len(self.connections)
         self._check_over()
 
     # Going out.

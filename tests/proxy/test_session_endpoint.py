@@ -276,7 +276,7 @@ def test_tls_is_spoken_to_both_as_each_of_them_is_to_be_spoken_to(run: Run, cert
 def test_the_start_names_both(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with both(upstream_tls="disable") as (pooler, endpoint, server):
-            _log_start(server)
+            _log_start(server.settings, server.listeners)
             first, second, last = (record.getMessage() for record in caplog.records if record.levelname == "INFO")
             assert first.endswith("(plaintext)")
             assert second.endswith("(plaintext) for the session endpoint")
