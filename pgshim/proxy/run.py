@@ -77,7 +77,7 @@ async def _main(settings: Settings) -> int:
 async def _work(settings: Settings, worker: Worker) -> int:
     """One of several processes; what all of them would say is left to the supervisor, or to the first."""
     # The mailboxes take two descriptors each.
-    server = Server(settings, raise_descriptor_limit() - 2 * settings.workers, worker)
+    server = Server(worker.share_of(settings), raise_descriptor_limit() - 2 * settings.workers, worker)
     server.start(worker.listeners)
     worker.siblings.open(server.canceller, server.spawn)
     ending = _WorkersEnding(server)

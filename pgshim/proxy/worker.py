@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pgshim.proxy.listen import Listener
     from pgshim.proxy.siblings import Siblings
     from pgshim.proxy.tls import Contexts
+    from pgshim.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,7 @@ class Worker:
     lifeline: int
     #: Whether it is to say what all of them would say at the start.
     is_first: bool
+
+    def share_of(self, settings: Settings) -> Settings:
+        """The settings with this worker's part of what there is once for all; the first ones take what is left."""
+        return replace(settings, prewarm=(settings.prewarm + settings.workers - self.number) // settings.workers)

@@ -178,3 +178,15 @@ def test_require_upstream_goes_first(plain_stack: Stack) -> None:
         assert asyncio.run(fetch(shim.endpoint().url)) == 42
         assert f"{SIZE} prewarmed" in shim.log()
         assert "WARNING" not in shim.log()
+
+
+def test_workers_share_what_is_kept_warm(plain_stack: Stack) -> None:
+    with prewarming(plain_stack, "--workers", "3") as (pooler, shim):
+        until(lambda: "3 workers: processes" in shim.log())
+        pids = Path(f"/proc/{shim.pid}/task/{shim.pid}/children").read_text().split()
+        os.kill(int(pids[0]), signal.SIGKILL)
+        until(lambda: "worker 1 is process" in shim.log())
+        until(lambda: waiting(pooler) == SIZE)
+        time.sleep(1)
+        assert waiting(pooler) == SIZE
+        assert [asyncio.run(fetch(shim.endpoint().url)) for _ in range(6)] == [42] * 6
