@@ -15,6 +15,10 @@ PARTINGS = [
     # what comes behind it: a Bind with the wrong number of values, or a Describe of a statement that returns nothing.
     (r"ErrorResponse\(.*C=08P01, M=bind message supplies", r"ErrorResponse\("),
     (r"ParameterDescription", r"ErrorResponse\(.*C=25P02"),
+    # The same of a table or column that is gone: a server tells the parameters before it looks again.
+    (r"ParameterDescription", r"ErrorResponse\(.*C=(42703|42P01|42883)"),
+    # What a COPY FROM STDIN trips over is the Parse that is repeated; the client's own message comes behind it.
+    (r"ErrorResponse\(.*C=08P01, M=unexpected message type 0x4[24]", r"ErrorResponse\(.*message type 0x50 during COPY"),
     # With settings in force they come ahead of any Parse: what is behind it is in a transaction, with a snapshot.
     (r"ErrorResponse\(.*C=25P01, M=(LOCK TABLE|DECLARE CURSOR) can only", r"CommandComplete"),
     (r"CommandComplete\(tag=b'(BEGIN|START TRANSACTION|SET)'", r"ErrorResponse\(.*C=25001, M=SET TRANSACTION"),
