@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -30,13 +31,14 @@ def main() -> int:
     parser.add_argument("--words", action="store_true", help="print what servers said, by type and SQLSTATE")
     parser.add_argument("--server", choices=["system", "18"], default="system", help="which PostgreSQL")
     parser.add_argument("--script", type=Path, help="plays the script in this file so many times instead")
+    parser.add_argument("--begin", choices=["lazy", "eager"], help="all with this --lazy-begin, not some with either")
     parser.add_argument("--pooler", choices=SETUPS, help="which pooler, if not the system's PgBouncer")
     arguments = parser.parse_args()
     # So that the servers are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     setup = SETUPS[arguments.pooler] if arguments.pooler else None
     with Arena(wheel_bindir(18) if arguments.server == "18" else None, setup) as arena:
-        campaign = Campaign(arena)
+        campaign = Campaign(arena, arguments.begin)
         if arguments.script:
             script = Script.parse(arguments.script.read_text())
             return campaign.repeat(script, arguments.count)
@@ -49,8 +51,10 @@ def main() -> int:
 class Campaign:
     """Many conversations, and what they brought to light."""
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: Arena, begin: str | None = None) -> None:
         self.arena = arena
+        #: "lazy" or "eager": how pgshim begins blocks; None: as the conversation's number says.
+        self.begin = begin
         self.counts: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
         #: What servers have said, by type and SQLSTATE.
@@ -82,6 +86,8 @@ class Campaign:
 
     def play(self, number: int) -> None:
         script = conversation(Random(number))
+        if self.begin is not None:
+            script = replace(script, is_eager=self.begin == "eager")
         if not self.arena.takes(script):
             self.counts["left out"] += 1
             return

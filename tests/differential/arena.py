@@ -74,10 +74,10 @@ def kind_of(line: str) -> str:
 
 
 class Arena:
-    """PostgreSQL, a pooler, and two pgshims: one that passes pipelines, one that keeps to one batch at a time.
+    """PostgreSQL, a pooler, and four pgshims: passing pipelines or one batch at a time, with and without lazy BEGIN.
 
-    The pooler is the system's PgBouncer, or the one of a `setup`, of which the first pgshim has to find out whether it
-    takes pipelines.
+    The pooler is the system's PgBouncer, or the one of a `setup`, of which a pgshim that passes pipelines has to find
+    out whether it takes them.
     """
 
     def __init__(self, bindir: Path | None = None, setup: Setup | None = None) -> None:
@@ -93,11 +93,16 @@ class Arena:
             self.pooler = servers.enter_context(
                 PgBouncer(self.postgres, pool_size=POOL_SIZE) if setup is None else setup.start(self.postgres)
             )
-            modes = {"through": "through" if setup is None else "auto", "serial": "serial"}
+            modes = {False: "through" if setup is None else "auto", True: "serial"}
+            begins = {False: "--lazy-begin", True: "--no-lazy-begin"}
             own = setup.options if setup is not None else ()
+            #: (is serial, is eager) -> such a pgshim.
             self.shims = {
-                name: servers.enter_context(PgshimProcess(self.pooler, options=[*own, "--pipeline", mode]))
-                for name, mode in modes.items()
+                (is_serial, is_eager): servers.enter_context(
+                    PgshimProcess(self.pooler, options=[*own, "--pipeline", mode, begin])
+                )
+                for is_serial, mode in modes.items()
+                for is_eager, begin in begins.items()
             }
             self._prepare(servers)
             self._servers = servers.pop_all()
@@ -128,7 +133,7 @@ class Arena:
         self._fresh = self.servers_of_the_pool()[0]
 
     def log(self) -> str:
-        """What both pgshims have logged."""
+        """What all pgshims have logged."""
         return "".join(shim.log() for shim in self.shims.values())
 
     def takes(self, script: Script) -> bool:
@@ -141,7 +146,7 @@ class Arena:
         for connection in self._roots:
             for client in script.clients:
                 connection.execute(statements.RESET.replace("{c}", str(client)).encode())
-        shim = self.shims["serial" if script.is_serial else "through"]
+        shim = self.shims[script.is_serial, script.is_eager]
         game = Game(self.postgres.endpoint(database=OWN), shim.endpoint(), script)
         game.may_swallow = self._setup is None or not self._setup.is_pinned_by_copy
         try:

@@ -173,7 +173,7 @@ def conversation(random: Random) -> Script:
         steps.append(Step.of(speaker.client, first, "!" if is_unread else ""))
         steps += [Step.of(speaker.client, burst, "?") for burst in data]
     cut = choice.of([WHOLE, WHOLE, WHOLE, 1000, 60, 7, 1])
-    return Script(tuple(steps), logins, cut, is_serial=choice.chance(15))
+    return Script(tuple(steps), logins, cut, is_serial=choice.chance(15), is_eager=choice.chance(30))
 
 
 @st.composite

@@ -8,7 +8,7 @@ Each line is a client's number and what it does:
     2 connect options=-cwork_mem=3MB    what a client gives at login, ahead of its first burst
 
 `{x*3000000}` stands for three million `x`. A script may begin with `cut 3` (bytes are written three at a time) and
-`serial` (pgshim holds the next batch back until the one before is answered).
+`serial` (pgshim holds the next batch back until the one before is answered), and `eager` (--no-lazy-begin).
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Script:
     logins: dict[int, str] = field(default_factory=dict)
     cut: int = WHOLE
     is_serial: bool = False
+    is_eager: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -72,6 +73,8 @@ class Script:
     def _with_line(self, line: str) -> Self:
         if line == "serial":
             return replace(self, is_serial=True)
+        if line == "eager":
+            return replace(self, is_eager=True)
         if line.startswith("cut "):
             return replace(self, cut=int(line[4:]))
         match = _LINE.fullmatch(line)
@@ -89,6 +92,8 @@ class Script:
             yield f"cut {self.cut}"
         if self.is_serial:
             yield "serial"
+        if self.is_eager:
+            yield "eager"
         for client, login in self.logins.items():
             yield f"{client} connect {login}"
         yield from map(str, self.steps)

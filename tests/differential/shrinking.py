@@ -38,6 +38,8 @@ def _smaller(script: Script) -> Iterator[Script]:
         yield replace(script, cut=WHOLE)
     if script.is_serial:
         yield replace(script, is_serial=False)
+    if script.is_eager:
+        yield replace(script, is_eager=False)
     for client in script.logins:
         yield replace(script, logins={k: v for k, v in script.logins.items() if k != client})
     for at, step in enumerate(steps):

@@ -28,8 +28,11 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
 
 @pytest.mark.parametrize("name", REGRESSIONS)
 @pytest.mark.parametrize("is_serial", [False, True], ids=["through", "serial"])
-def test_what_once_went_another_way_goes_as_it_does_on_a_server(arena: Arena, name: str, *, is_serial: bool) -> None:
-    text = REGRESSIONS[name] + "\nserial" * is_serial
+@pytest.mark.parametrize("is_eager", [False, True], ids=["lazy", "eager"])
+def test_what_once_went_another_way_goes_as_it_does_on_a_server(
+    arena: Arena, name: str, *, is_serial: bool, is_eager: bool
+) -> None:
+    text = REGRESSIONS[name] + "\nserial" * is_serial + "\neager" * is_eager
     outcome = arena.play(Script.parse(text))
     assert not outcome.is_known, outcome.through
     assert not outcome.difference, outcome.difference
@@ -58,6 +61,7 @@ def test_a_conversation_goes_as_it_does_on_a_server_of_its_own(arena: Arena) -> 
 def test_a_script_reads_as_it_is_written() -> None:
     text = """cut 3
 serial
+eager
 1 connect options=-cwork_mem%3D3MB
 1 P a|select $1::int  D S|a  S
 1! Q select 1
