@@ -91,7 +91,7 @@ class Settings:
     unsafe: str = "refuse"
     allow: tuple[str, ...] = ()
     strict_custom_settings: bool = False
-    lazy_begin: bool = False
+    lazy_begin: bool = True
     #: Connections to the pooler that are made ahead, of the whole process.
     prewarm: int = 0
     connect_timeout: float = 10.0

@@ -117,6 +117,20 @@ def test_what_needs_no_server_leaves_it_where_it_is(script: SessionScript) -> No
     script.frontend_sends(Query(b"commit")).frontend_receives(done(b"COMMIT"), IDLE)
 
 
+def test_a_value_drawn_in_it_is_known_in_it(script: SessionScript) -> None:
+    begins(script).frontend_sends(Query(b"select nextval('s')"))
+    script.upstream_receives(*own(b"BEGIN;"), Query(b"select nextval('s')"))
+    script.upstream_sends(*carried_out(b"BEGIN")).upstream_answers(*A_ROW, IN_BLOCK)
+    script.queries(b"select currval('s')", *A_ROW, IN_BLOCK)
+
+
+def test_a_block_without_a_statement_is_forgotten(script: SessionScript) -> None:
+    begins(script).frontend_sends(Query(b"commit")).frontend_receives(done(b"COMMIT"), IDLE)
+    script.frontend_sends(Query(b"select nextval('s'); select 1")).forgets()
+    script.upstream_answers(*A_ROW, *A_ROW, IDLE).frontend_sends(Query(b"select currval('s')"))
+    script.frontend_receives(error(b"0A000"), IDLE)
+
+
 def test_without_the_option_it_goes_up(start: Start) -> None:
     start(begins_lazily=False).begins()
 

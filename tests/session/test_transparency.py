@@ -54,12 +54,13 @@ def brief(messages: list[Message]) -> str:
 class Line:
     """A session between a client and a pooler; bytes are on their way until somebody moves them."""
 
-    def __init__(self, *, is_serial: bool) -> None:
+    def __init__(self, *, is_serial: bool, begins_lazily: bool) -> None:
         self.database = Database()
         self.pooler = Pooler(self.database)
         settings = ClientSettings({}, {}, {}, {})
+        rules = frontend_rules(1 << 20)
         self.session = TwinSession(
-            Limits(), SharedTexts(), frontend_rules(1 << 20), settings, Policy(), is_serial=is_serial
+            Limits(), SharedTexts(), rules, settings, Policy(), is_serial=is_serial, begins_lazily=begins_lazily
         )
         self.received = b""
 
@@ -190,12 +191,12 @@ def have(line: Line, conversation: Conversation, schedule: list[tuple[bool, int]
 
 
 @settings(derandomize=True, max_examples=800, deadline=None)
-@given(conversations(), schedules(), st.booleans(), st.booleans())
+@given(conversations(), schedules(), st.booleans(), st.booleans(), st.booleans())
 def test_a_client_gets_what_a_server_gives_it(
-    conversation: Conversation, schedule: list[tuple[bool, int]], is_serial: bool, is_swept: bool
+    conversation: Conversation, schedule: list[tuple[bool, int]], is_serial: bool, begins_lazily: bool, is_swept: bool
 ) -> None:
     note(brief(all_of(conversation)))
-    line = Line(is_serial=is_serial)
+    line = Line(is_serial=is_serial, begins_lazily=begins_lazily)
     have(line, conversation, [*schedule, *[(True, 10_000)] * 100], is_swept=is_swept)
     expected, rows = directly(all_of(conversation))
     assert replies(line.received) == expected
@@ -205,12 +206,12 @@ def test_a_client_gets_what_a_server_gives_it(
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(conversations(), schedules(), st.booleans())
+@given(conversations(), schedules(), st.booleans(), st.booleans())
 def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(
-    conversation: Conversation, schedule: list[tuple[bool, int]], is_serial: bool
+    conversation: Conversation, schedule: list[tuple[bool, int]], is_serial: bool, begins_lazily: bool
 ) -> None:
     note(brief(all_of(conversation)))
-    line = Line(is_serial=is_serial)
+    line = Line(is_serial=is_serial, begins_lazily=begins_lazily)
     have(line, conversation, schedule, is_swept=False)
     heard = line.received
     line.session.abandon()

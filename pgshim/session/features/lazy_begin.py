@@ -49,10 +49,12 @@ def answers(s: Conversation, sql: bytes) -> bool:
         s.begin = [sql]
         if s.settings.current:
             s.begin += block_statements(s.settings.injection, verdict(sql, s.standard_strings).statements[0].modes)
+        s.drawing.note(sql)
         _answer(s, _BEGIN_TAGS[control["begin"][:1].lower()], hot.IN_BLOCK)
         return True
     if control["end"] is not None and s.begin:
         s.begin = []
+        s.drawing.clear()
         _answer(s, _END_TAGS[control["end"][:1].lower()], hot.IDLE)
         return True
     return False
