@@ -271,7 +271,7 @@ def test_the_second_interrupt_ends_it_at_once(loop: str) -> None:
                 peers[1].recv(1000)
                 peers[1].sendall(b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I")
                 assert len(client.recv(100)) == 15
-                client.sendall(b"Q\0\0\0\x0aselect\0"[:5] + b"begin\0")
+                client.sendall(b"Q\0\0\0\x0bselect\0")
                 peers[1].recv(1000)
                 process.send_signal(signal.SIGINT)
                 time.sleep(0.3)

@@ -9,6 +9,7 @@ import pytest
 
 from pgshim.demo.processes import Endpoint
 from tests.integration.conftest import Stack
+from tests.oracle.begin_scripts import BEGIN_SCRIPTS
 from tests.oracle.scripts import SCRIPTS
 from tests.oracle.settings_scripts import SETTINGS_SCRIPTS
 from tests.oracle.wire import collect, encode_burst, expected_readies, show
@@ -17,7 +18,7 @@ QUIET = 0.015
 #: A server of its own has nothing more to say, where no ReadyForQuery tells.
 SILENCE = 0.05
 
-ALL = SCRIPTS | SETTINGS_SCRIPTS
+ALL = SCRIPTS | BEGIN_SCRIPTS | SETTINGS_SCRIPTS
 
 
 @contextmanager
