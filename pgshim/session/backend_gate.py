@@ -228,7 +228,7 @@ class BackendGate(FrontendGate):
         self.settings.has_failed = False
         if head.failure is not None:
             return shapes.ready_of_failing(self, head.failure)
-        if self.awaits_begin and lazy_begin.has_failed(self):
+        if self.awaits_begin and lazy_begin.has_failed(self, head):
             return b""
         if head.action == SKIP or (head.kind is Kind.QUERY and head.watch and head.watch(_READY, message) == b""):
             return b""

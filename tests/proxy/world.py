@@ -165,6 +165,8 @@ async def pgshim(
     """pgshim in front of it, on a port that the system chose."""
     address = upstream if isinstance(upstream, Address) else Address("127.0.0.1", upstream.port)
     options.setdefault("listen", (Address("127.0.0.1", 0),))
+    # A block that a story begins is upstream.
+    options.setdefault("lazy_begin", False)
     server = Server(Settings(address, **options), descriptors)
     server.start()
     try:

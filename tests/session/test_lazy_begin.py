@@ -9,6 +9,7 @@ from pgshim.protocol.backend import (
     BindComplete,
     CloseComplete,
     CopyInResponse,
+    CopyOutResponse,
     FunctionCallResponse,
     ParameterDescription,
     ParseComplete,
@@ -36,7 +37,9 @@ from tests.session.script import SessionScript, Start
 INT4 = 23
 A_ROW = columns(INT4), row(b"1"), done()
 #: What stands for the block that a client is in whose BEGIN has failed.
-A_FAILED_BLOCK = Query(b"BEGIN;SELECT 1/0")
+A_FAILED_BLOCK = Query(b"ROLLBACK;BEGIN;COPY(SELECT 1/(i-1)FROM pg_catalog.generate_series(1,1)i)TO STDOUT")
+#: What a server says to that, which is not the client's.
+FAILING = done(b"ROLLBACK"), done(b"BEGIN"), CopyOutResponse(0, (0,)), server_error(b"22012"), FAILED
 
 
 @pytest.fixture
@@ -187,7 +190,7 @@ def test_what_comes_next_waits_until_it_is_carried_out(script: SessionScript) ->
 
 def fails_begun(script: SessionScript) -> None:
     """The client is in a failed block, and leaves it."""
-    script.upstream_receives(A_FAILED_BLOCK).upstream_sends(done(b"BEGIN"), server_error(b"22012"), FAILED)
+    script.upstream_receives(A_FAILED_BLOCK).upstream_sends(*FAILING)
     script.frontend_receives(FAILED)
     script.queries(b"select 1", server_error(b"25P02"), FAILED).queries(b"rollback", done(b"ROLLBACK"), IDLE)
 
@@ -220,7 +223,7 @@ def test_what_is_answered_here_behind_it_comes_behind_its_ready_for_query(script
     begins(script).frontend_sends(Query(b"insert"), Sync()).upstream_receives(*own(b"BEGIN;"), Query(b"insert"))
     script.upstream_sends(*SAID, REFUSED).frontend_receives(REFUSED).upstream_receives(Flush(), Sync())
     script.upstream_sends(IDLE).upstream_receives(A_FAILED_BLOCK)
-    script.upstream_sends(done(b"BEGIN"), server_error(b"22012"), FAILED).frontend_receives(FAILED, FAILED)
+    script.upstream_sends(*FAILING).frontend_receives(FAILED, FAILED)
 
 
 def test_a_setting_that_is_refused_fails_the_block(start: Start) -> None:
@@ -228,7 +231,15 @@ def test_a_setting_that_is_refused_fails_the_block(start: Start) -> None:
     begins(script).frontend_sends(Query(b"select 1")).forgets()
     script.upstream_sends(*carried_out(b"BEGIN"), *SAID, server_error(b"22023"))
     script.frontend_receives(server_error(b"22023")).upstream_receives(Flush(), Sync())
-    script.upstream_answers(FAILED)
+    script.upstream_sends(FAILED)
+    fails_begun(script)
+
+
+def test_a_setting_that_is_refused_fails_the_block_of_a_batch(start: Start) -> None:
+    script = start(startup=WORK_MEM, begins_lazily=True)
+    begins(script).frontend_sends(*said(b"insert"), Sync()).forgets()
+    script.upstream_sends(*carried_out(b"BEGIN"), *SAID, server_error(b"22023"), FAILED)
+    script.frontend_receives(server_error(b"22023"), FAILED)
 
 
 def test_a_client_that_leaves_before_it_went_up_leaves_nothing(script: SessionScript) -> None:

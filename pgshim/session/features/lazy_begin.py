@@ -7,7 +7,9 @@ Parse, Bind, Execute: in one text with a Query, a syntax error anywhere would ke
 writes next would be committed by itself.
 
 If the BEGIN fails after all (a mode that a standby refuses), the error is the answer to that first message, and a block
-is begun and failed in its place: the client is in a failed block, as it has to be.
+is begun and failed in its place: the client is in a failed block, as it has to be. That block fails in a COPY: PgBouncer
+1.18 counts a ReadyForQuery for every Query, one that the server has skipped as well, and would keep the server for the
+client from then on; at the end of a COPY it begins to count anew.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import re
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation, only_ready
 from pgshim.session.features.settings import block_statements
-from pgshim.session.outstanding import CHANGES_STATUS, SYNC, WATCH, Kind, Owed, edit_own
+from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed, edit_own
 from pgshim.session.sql import verdict
 from pgshim.session.statements import Change
 
@@ -32,7 +34,11 @@ _END = r"(?P<end>commit|end|rollback|abort)(?:\s+(?:work|transaction))?(?:\s+and
 #: Those that no server refuses for their syntax. What is written in another way goes up, and is right as well.
 _CONTROL = re.compile(rf"\s*(?:{_BEGIN}|{_END})\s*;?\s*".encode(), re.IGNORECASE)
 
-_FAILED_BLOCK = hot.query(b"BEGIN;SELECT 1/0")
+#: The division comes to be after CopyOutResponse. Where a setting behind the BEGIN has failed, a block is open.
+_FAILED_BLOCK = hot.query(b"ROLLBACK;BEGIN;COPY(SELECT 1/(i-1)FROM pg_catalog.generate_series(1,1)i)TO STDOUT")
+
+#: Behind a Query that the server has skipped.
+_SYNC_BEHIND_QUERY = Owed(Kind.SYNC)
 
 _BEGIN_TAGS = {b"b": b"BEGIN", b"s": b"START TRANSACTION"}
 _END_TAGS = {b"c": b"COMMIT", b"e": b"COMMIT", b"r": b"ROLLBACK", b"a": b"ROLLBACK"}
@@ -72,19 +78,20 @@ def fail_riding(s: Conversation) -> None:
     s.riding = None
     behind = list(s.outstanding)
     s.outstanding.clear()
-    s.send_sync(SYNC)
+    s.send_sync(_SYNC_BEHIND_QUERY)
     s.outstanding.extend(behind)
     s.forget_slot()
     s.statements.forget_pending(s.outstanding.changes())
 
 
-def has_failed(s: Conversation) -> bool:
+def has_failed(s: Conversation, head: Owed) -> bool:
     """At the ReadyForQuery of what went up with the BEGIN: whether that is not the client's, who is in a block."""
     s.awaits_begin = False
-    if s.status != hot.IDLE:
+    if s.status != hot.IDLE and head is not _SYNC_BEHIND_QUERY:
         return False
     behind = list(s.outstanding)
     s.outstanding.clear()
-    s.send_query(_FAILED_BLOCK, Owed(Kind.QUERY, WATCH, watch=only_ready, edit=edit_own, effect=CHANGES_STATUS))
+    owed = Owed(Kind.QUERY, WATCH, watch=only_ready, edit=edit_own, effect=CHANGES_STATUS, may_copy=True)
+    s.send_query(_FAILED_BLOCK, owed)
     s.outstanding.extend(behind)
     return True
