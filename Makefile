@@ -29,9 +29,9 @@ types: .venv/types
 bench: .venv/bench servers node
 	$(BIN)/python -m bench
 
-# Random conversations, each with PostgreSQL directly and through pgshim: make differential N=20000 FIRST=1
+# Random conversations, each with PostgreSQL directly and through pgshim: make differential N=20000 FIRST=1 BEGIN=lazy
 differential: .venv/test servers
-	$(BIN)/python -m tests.differential $(N) --first $(or $(FIRST),1)
+	$(BIN)/python -m tests.differential $(N) --first $(or $(FIRST),1) $(if $(BEGIN),--begin $(BEGIN))
 
 # Bytes that nobody should send: make fuzz FUZZ='--seconds 1200 --target session --seed 7'
 fuzz: .venv/test

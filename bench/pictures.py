@@ -126,7 +126,7 @@ def round_trips(rows: Sequence[tuple[str, str, Figures]], about: Sequence[str], 
 WAYS = (
     "direct: PostgreSQL itself",
     "workaround: PgBouncer, and set what the drivers' documentation says to set for transaction poolers",
-    "pgshim: PgBouncer behind pgshim --lazy-begin, nothing set",
+    "pgshim: PgBouncer behind pgshim, nothing set",
     "",
     "PgBouncer before 1.21 is given one batch at a time, so queries at once take their turns.",
     "",

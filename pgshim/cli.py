@@ -119,7 +119,7 @@ _OPTIONS = [
             help="serial: one batch at a time towards the upstream; through: as the client sends them, which PgBouncer"
             " takes from 1.21 on; auto: through if the upstream says at login that it is such a one, else serial."),
     _option(_UP, "--lazy-begin/--no-lazy-begin", default=True,
-            help="Answer a BEGIN at once, and send it with the statement that follows."),
+            help="Answer a BEGIN at once, and send it with the statement that follows: a round trip less."),
     _option(_UP, "--prewarm", type=click.IntRange(min=0), default=0, metavar="N",
             help="Keep N connections to the upstream ready for clients that connect, TLS included; each counts there"
             " as a client that has yet to log in."),

@@ -1,7 +1,7 @@
 """Round trips of what apps do, counted turnaround by turnaround by a relay in front of the pooler; exact, not timed.
 
 Three ways: direct, a PostgreSQL server of its own; workaround, PgBouncer with what the drivers' documentation tells
-users of transaction poolers to set; pgshim, PgBouncer behind pgshim with --lazy-begin, nothing set in the app. The
+users of transaction poolers to set; pgshim, PgBouncer behind pgshim, nothing set in the app. The
 PgBouncer has all the servers it may have and takes them in turn. Each module here has one driver's operations.
 """
 

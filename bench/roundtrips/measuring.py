@@ -47,7 +47,7 @@ def measure() -> Iterator[Row]:
     on_postgres_js.command()
     is_serial = pgbouncer_version(find_pgbouncer()) < (1, 21)
     # As the documentation advises where the pooler takes pipelines: few of those versions say at login what they are.
-    options = ["--lazy-begin"] if is_serial else ["--lazy-begin", "--pipeline=through"]
+    options = [] if is_serial else ["--pipeline=through"]
     with ExitStack() as servers:
         found = ways(servers, options)
         for driver in DRIVERS:

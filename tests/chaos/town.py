@@ -15,7 +15,7 @@ POOL_SIZE = 6
 #: Each pgshim's options, and the URL parameters that its clients need.
 DOORS: list[tuple[list[str], dict[str, str]]] = [
     (["--loop", "auto"], {}),
-    (["--loop", "asyncio", "--tls-self-signed"], {"sslmode": "require"}),
+    (["--loop", "asyncio", "--tls-self-signed", "--no-lazy-begin"], {"sslmode": "require"}),
 ]
 #: What pgshim may take to exit after SIGTERM: its own limit for transactions to end, and the farewell.
 DRAIN_SECONDS = 5

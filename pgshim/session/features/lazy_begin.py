@@ -7,9 +7,9 @@ Parse, Bind, Execute: in one text with a Query, a syntax error anywhere would ke
 writes next would be committed by itself.
 
 If the BEGIN fails after all (a mode that a standby refuses), the error is the answer to that first message, and a block
-is begun and failed in its place: the client is in a failed block, as it has to be. That block fails in a COPY: PgBouncer
-1.18 counts a ReadyForQuery for every Query, one that the server has skipped as well, and would keep the server for the
-client from then on; at the end of a COPY it begins to count anew.
+is begun and failed in its place: the client is in a failed block, as it has to be. It fails in a COPY, at whose end
+PgBouncer 1.18 counts anew: it expects a ReadyForQuery for every Query, even for one that the server has skipped, and
+would keep its server for the client from then on.
 """
 
 from __future__ import annotations
