@@ -161,6 +161,8 @@ class ClientSettings:
             self.set(name, self._startup[name])
         else:
             self.unset(name)
+        if name == b"session_authorization":
+            self.reset(b"role")  # The server does with it.
 
     def reset_all(self, *, with_role: bool = False) -> None:
         """RESET ALL; `with_role`: DISCARD ALL, which resets the role as well."""

@@ -94,4 +94,11 @@ REGRESSIONS: dict[str, str] = {
         0 D P|  S
         0 Q rollback
     """,
+    "SET SESSION AUTHORIZATION DEFAULT resets the role": """
+        0 Q set role r1; set session authorization default
+        0 Q table t0 order by 1, 2
+        0 Q set role r1
+        0 P |reset session authorization  B |  E  S
+        0 Q select current_user
+    """,
 }

@@ -234,6 +234,14 @@ def test_the_later_of_two_roles_says_what_hangs_on_them() -> None:
     assert found.shown(b"application_name", hot.IDLE) is None
 
 
+@pytest.mark.parametrize("startup", [{}, {b"role": b"bob"}])
+def test_a_session_authorization_that_is_reset_resets_the_role(startup: dict[bytes, bytes]) -> None:
+    found = ClientSettings(BASE, BASE, startup, {})
+    found.set(b"role", Value(b"boss"))
+    found.reset(b"session_authorization")
+    assert {name: value.text for name, value in found.current.items()} == startup
+
+
 def test_connections_to_many_upstreams_do_not_get_in_each_others_way() -> None:
     for number in range(200):
         base = {b"TimeZone": b"%d" % number}
