@@ -28,8 +28,8 @@ USUAL = ("framing", "memory", "roundtrips", "cpu", "pictures")
 PICTURES = "pictures"
 
 
-def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
-    """name -> (title, columns, rows); `seconds` is how long the soak takes."""
+def tables(seconds: float, *, quick: bool = False) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
+    """name -> (title, columns, rows); `seconds` is how long the soak takes, `quick` spares most cases."""
     return {
         "framing": ("CPU time for each DataRow forwarded (budget 0.2 us)", ("bytes", "us"), framing.rows),
         "memory": (
@@ -48,9 +48,9 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
             connect.rows,
         ),
         "cpu": (
-            "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",
-            ("mode", "clients", "PgBouncer", "pgshim", "ratio"),
-            cpu.rows,
+            f"CPU for each query of the process in the middle (us, user and system), median of {cpu.ROUNDS} rounds",
+            ("case", "clients", *cpu.COLUMNS, "ratio", "ratio relay"),
+            partial(cpu.rows, quick=quick),
         ),
         "workers": (
             f"`pgbench -S` with {workers.CLIENTS} clients through --workers",
@@ -99,15 +99,17 @@ def about(name: str) -> list[str]:
     return [f"{machine.describe()}, {machine.busy()}", ", ".join(machine.versions())]
 
 
-def run(console: Console, name: str, seconds: float) -> None:
+def run(console: Console, name: str, seconds: float, *, quick: bool) -> None:
     """Measure, print and save; or draw. Raises NotMet, NotSaved, CannotRun."""
     if name == PICTURES:
         for path in pictures.draw():
             console.print(f"drawn: {path}")
         return
-    title, columns, rows = tables(seconds)[name]
+    title, columns, rows = tables(seconds, quick=quick)[name]
     console.print(f"\n{title}")
-    save(name, Saved(title, about(name), columns, show(console, columns, rows)))
+    shown = show(console, columns, rows)
+    if not quick:
+        save(name, Saved(title, about(name), columns, shown))
 
 
 def main() -> int:
@@ -116,6 +118,7 @@ def main() -> int:
     known = [*tables(0), PICTURES]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: {', '.join(USUAL)}")
     parser.add_argument("--seconds", type=float, default=600, help="how long the soak takes (default 600)")
+    parser.add_argument("--quick", action="store_true", help="cpu, bulk, plans: one or two cases, to see that it runs")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in known:
@@ -124,7 +127,7 @@ def main() -> int:
     console.print(f"{machine.describe()}, {machine.busy()}")
     for name in arguments.names or USUAL:
         try:
-            run(console, name, arguments.seconds)
+            run(console, name, arguments.seconds, quick=arguments.quick)
         except (NotMet, NotSaved, CannotRun) as error:
             console.print(f"\n{name}: {error}", markup=False, style="red")
             return 1
