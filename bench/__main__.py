@@ -12,7 +12,22 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bench import connect, cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams, workers
+from bench import (
+    bulk,
+    connect,
+    connections,
+    cpu,
+    framing,
+    load,
+    machine,
+    memory,
+    pictures,
+    plans,
+    roundtrips,
+    soak,
+    streams,
+    workers,
+)
 from bench.outcome import NotMet
 from bench.saved import NotSaved, Saved, save
 from tests.clients.programs import CannotRun
@@ -56,6 +71,21 @@ def tables(seconds: float, *, quick: bool = False) -> dict[str, tuple[str, tuple
             f"`pgbench -S` with {workers.CLIENTS} clients through --workers",
             ("workers", "queries/s", "CPU for each (us)", "CPU of each process"),
             workers.rows,
+        ),
+        "bulk": (
+            f"MiB for each CPU second in the middle of the chain, best of {bulk.ROUNDS} rounds; us a frame beyond the relay",
+            ("what", "frame", *bulk.COLUMNS, "pgshim/relay", "scan us", "pgshim us", "more MiB"),
+            partial(bulk.rows, quick=quick),
+        ),
+        "plans": (
+            f"CPU of PostgreSQL for each query (us, user and system), median of {plans.ROUNDS} rounds",
+            ("client", "query", *plans.COLUMNS, "pgshim beyond named"),
+            partial(plans.rows, quick=quick),
+        ),
+        "connections": (
+            f"{connections.ACTIVE} busy connections, alone and beside {connections.IDLE:,} idle ones",
+            ("what", "rate", "CPU us", "p50 (ms)", "p99 (ms)", "KiB each"),
+            connections.rows,
         ),
         "load": (
             f"{load.ACTIVE} busy clients, alone and beside idle ones with {len(load.STATEMENTS)} statements each",

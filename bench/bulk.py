@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench.chain import BareRelay, Socat, pooler_of, postgres_server, shim_of
+from bench.chain import BareRelay, Relay, Socat, pooler_of, postgres_server, shim_of
 from bench.machine import family_cpu_seconds, peak_kib, reset_peak, resident_kib
 from bench.outcome import NotMet
 from pgshim.demo.processes import Endpoint
+from pgshim.demo.servers import PgshimProcess
 from pgshim.protocol import hot
 from pgshim.protocol.frontend import CopyDone, Query
 from pgshim.protocol.startup import StartupMessage
 
 MIB = 1024 * 1024
-ROUNDS = 3
+ROUNDS = 5
 SIZES = (100, 1_000, 8_192, 65_536)
 #: MiB in one round, by the size of a frame: small ones take longer.
 VOLUMES = {100: 64, 1_000: 128, 8_192: 256, 65_536: 256}
@@ -137,7 +138,7 @@ def rows(*, quick: bool = False) -> Iterator[tuple[str, ...]]:
         run = stack.enter_context
         postgres = run(postgres_server())
         pooler = run(pooler_of(postgres))
-        middle = {
+        middle: dict[str, Relay | PgshimProcess] = {
             SOCAT: run(Socat(pooler)),
             RELAY: run(BareRelay(pooler, scans=False)),
             SCAN: run(BareRelay(pooler, scans=True)),

@@ -46,13 +46,12 @@ class Middle(PgBouncer):
 
     name = "middle"
 
-    def __init__(self, pooler: PgBouncer, *, max_client_conn: int = 500) -> None:
+    def __init__(self, pooler: PgBouncer) -> None:
         tls = "disable" if pooler.client_tls is None else "require"
         super().__init__(
             pooler.postgres,
             pool_size=POOL,
             round_robin=False,
-            max_client_conn=max_client_conn,
             server_tls_mode=tls,
             settings=TRUST,
         )
@@ -66,7 +65,7 @@ class Middle(PgBouncer):
         self._write("pgbouncer.ini", configuration.replace(direct, pooled))
 
 
-class _Relay(ServerProcess):
+class Relay(ServerProcess):
     """A program that passes everything on to an upstream."""
 
     def __init__(self, upstream: PgBouncer | PostgresServer) -> None:
@@ -87,7 +86,7 @@ class _Relay(ServerProcess):
         )
 
 
-class BareRelay(_Relay):
+class BareRelay(Relay):
     """`bench.bare_relay`; `scans`: it walks over the headers of all frames."""
 
     name = "bare relay"
@@ -103,7 +102,7 @@ class BareRelay(_Relay):
         return command + ["--tls"] * (isinstance(self.upstream, PgBouncer) and self.upstream.client_tls is not None)
 
 
-class Socat(_Relay):
+class Socat(Relay):
     """socat with a buffer of 256 KiB, as large as uvloop's; a process for each connection. Raises NotMet."""
 
     name = "socat"

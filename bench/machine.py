@@ -86,7 +86,8 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def raise_file_limit() -> None:
-    """Allow as many open files as the hard limit does."""
+def raise_file_limit() -> int:
+    """Allow as many open files as the hard limit does, here and in what is started from here; returns how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
