@@ -136,62 +136,6 @@ async def work(shim: ServerProcess, active: list[Any], beside: str) -> AsyncGene
         yield what, least, (f"{ACTIVE} busy beside {beside}, {what}", rate, f"{least:.1f}", *latency, "")
 
 
-async def measure(self, endpoint: Endpoint, pid: int) -> None:
-        """One round."""
-        parameters = ((b"user", endpoint.user.encode()), (b"database", endpoint.database.encode()))
-        startup = StartupMessage(0, parameters).encode()
-        loop = asyncio.get_running_loop()
-
-        async def log_in(count: int) -> None:
-            for _ in range(count):
-                done = loop.create_future()
-                await loop.create_connection(partial(Login, startup, done), endpoint.host, endpoint.port)
-                await done
-
-        before, start = cpu_seconds(pid), time.perf_counter()
-        async with asyncio.timeout(60):
-            await asyncio.gather(*(log_in(LOGINS // AT_ONCE) for _ in range(AT_ONCE)))
-        self.per_second = max(self.per_second, LOGINS / (time.perf_counter() - start))
-        self.cpu = min(self.cpu, (cpu_seconds(pid) - before) / LOGINS * 1e6)
-
-
-async def keep_steady(connections: list[Any], seconds: float) -> Latencies:
-    """RATE queries a second on each connection, for so long."""
-    found = Latencies()
-    begin = time.perf_counter()
-
-    async def query(number: int, connection: Any) -> None:
-        due = begin + number / (len(connections) * RATE)
-        while due < begin + seconds:
-            await asyncio.sleep(due - time.perf_counter())
-            start = time.perf_counter()
-            try:
-                await ask(connection, 1)
-            except (NotMet, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                found.errors.append(repr(error))
-                return
-            found.seconds.append(time.perf_counter() - start)
-            due += 1 / RATE
-
-    await asyncio.gather(*(query(number, connection) for number, connection in enumerate(connections)))
-    return found
-
-
-WORK = {f"{ACTIVE * RATE} queries/s": keep_steady, "as fast as answered": keep_busy}
-
-
-async def work(shim: ServerProcess, active: list[Any], beside: str) -> AsyncGenerator[tuple[str, float, Row], None]:
-    """(what, us of CPU for each query, row) of the busy ones. Raises NotMet."""
-    for what, keep in WORK.items():
-        before = cpu_seconds(shim.pid)
-        found = await keep(active, SECONDS)
-        each = (cpu_seconds(shim.pid) - before) / max(len(found.seconds), 1) * 1e6
-        found.check()
-        rate = f"{len(found.seconds) / SECONDS:,.0f} queries/s"
-        latency = found.milliseconds(0.5), found.milliseconds(0.99)
-        yield what, each, (f"{ACTIVE} busy beside {beside}, {what}", rate, f"{each:.1f}", *latency, "")
-
-
 async def measure(pooler: PgBouncer, shim: PgshimProcess) -> AsyncGenerator[Row, None]:
     """(what, rate, us of CPU for each, p50, p99, KiB for each connection). Raises NotMet."""
     logins = {name: Logins() for name in ("PgBouncer", "pgshim")}
