@@ -4,6 +4,7 @@ What was printed is kept in build/bench; `pictures` draws docs/pictures from tha
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -153,6 +154,8 @@ def main() -> int:
     for name in arguments.names:
         if name not in known:
             parser.error(f"no measurement is called {name!r}; there are {', '.join(known)}")
+    # Told to end, it ends the servers that it has started first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"{machine.describe()}, {machine.busy()}")
     for name in arguments.names or USUAL:

@@ -122,7 +122,7 @@ def cases() -> list[Case]:
     for mode in ("simple", "extended", "prepared"):
         note = " (PgBouncer: extended)" if mode == "prepared" else ""
         found += [Case(f"pgbench {mode}{note}", select_only, mode, clients) for clients in (1, 8, 64)]
-    label = "asyncpg fetch (PgBouncer: statement_cache_size=0)"
+    label = "asyncpg (PgBouncer: statement_cache_size=0)"
     found += [Case(label, fetch, "", clients) for clients in (1, 16)]
     found += [Case(f"pgbench {mode}, TLS to the pooler", select_only, mode, 8, True) for mode in ("simple", "extended")]
     return found
