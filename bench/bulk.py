@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 ROUNDS = 5
 SIZES = (100, 1_000, 8_192, 65_536)
 #: MiB in one round, by the size of a frame: small ones take longer.
-VOLUMES = {100: 64, 1_000: 128, 8_192: 256, 65_536: 256}
+VOLUMES = {100: 64, 1_000: 192, 8_192: 512, 65_536: 512}
 #: pgshim's share of the bare relay's throughput that is aimed at, from this size of a frame on.
 AIM, AIM_FROM = 0.9, 8_192
 #: How much more than before may be resident (KiB): two buffers of 256 KiB in each direction, and malloc's slack.
