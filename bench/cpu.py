@@ -34,7 +34,7 @@ SECONDS = 1
 ROUNDS = 5
 
 #: The columns: names of what is measured, in the order of a round.
-COLUMNS = POOLER, RELAY, SHIM = "PgBouncer", "bare relay", "pgshim"
+COLUMNS = POOLER, RELAY, SHIM = "PgBouncer", "relay", "pgshim"
 
 #: (queries, CPU seconds of the process in the middle).
 Sample = tuple[int, float]
@@ -79,24 +79,25 @@ def select_only(way: Way, mode: str, clients: int) -> Sample:
     return counts[1] - counts[0], used[1] - used[0]
 
 
-def fetch(way: Way, _: str, clients: int) -> Sample:
-    """asyncpg's `fetchval` of one row by its key, query after query on each connection."""
+def fetch(way: Way, method: str, clients: int) -> Sample:
+    """asyncpg's `fetch` or `fetchval` of one row by its key, query after query on each connection."""
     options = {} if way.takes_names else {"statement_cache_size": 0}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_fetch(way, clients, options))
+        return runner.run(_fetch(way, method, clients, options))
 
 
-async def _fetch(way: Way, clients: int, options: dict[str, Any]) -> Sample:
+async def _fetch(way: Way, method: str, clients: int, options: dict[str, Any]) -> Sample:
     connections = [await asyncpg.connect(way.endpoint.url, ssl=False, **options) for _ in range(clients)]
     for connection in connections:
-        await connection.fetchval(FETCH, 1)
+        await getattr(connection, method)(FETCH, 1)
     before, end = cpu_seconds(way.pid), time.perf_counter() + SECONDS
     count = 0
 
     async def ask(connection: Any) -> None:
         nonlocal count
+        ask_for = getattr(connection, method)
         while time.perf_counter() < end:
-            await connection.fetchval(FETCH, count % 100_000 + 1)
+            await ask_for(FETCH, count % 100_000 + 1)
             count += 1
 
     await asyncio.gather(*(ask(connection) for connection in connections))
@@ -122,14 +123,16 @@ def cases() -> list[Case]:
     for mode in ("simple", "extended", "prepared"):
         note = " (PgBouncer: extended)" if mode == "prepared" else ""
         found += [Case(f"pgbench {mode}{note}", select_only, mode, clients) for clients in (1, 8, 64)]
-    label = "asyncpg (PgBouncer: statement_cache_size=0)"
-    found += [Case(label, fetch, "", clients) for clients in (1, 16)]
+    # An Execute of fetch asks for all rows, that of fetchval and fetchrow for one.
+    for method, counts in (("fetch", (1, 16)), ("fetchval", (16,))):
+        label = f"asyncpg {method} (PgBouncer: statement_cache_size=0)"
+        found += [Case(label, fetch, method, clients) for clients in counts]
     found += [Case(f"pgbench {mode}, TLS to the pooler", select_only, mode, 8, True) for mode in ("simple", "extended")]
     return found
 
 
 def quick_cases() -> list[Case]:
-    """Two that tell something in a quarter of a minute."""
+    """A few that tell something in a minute."""
     return [case for case in cases() if case.clients in (8, 16) and case.label.startswith(("pgbench ext", "asyncpg"))
             and not case.has_tls]
 
