@@ -22,7 +22,7 @@ from pgshim.protocol.frontend import CopyDone, Query
 from pgshim.protocol.startup import StartupMessage
 
 MIB = 1024 * 1024
-ROUNDS = 5
+ROUNDS = 3
 SIZES = (100, 1_000, 8_192, 65_536)
 #: MiB in one round, by the size of a frame: small ones take longer.
 VOLUMES = {100: 64, 1_000: 192, 8_192: 512, 65_536: 512}
@@ -150,7 +150,7 @@ def rows(*, quick: bool = False) -> Iterator[tuple[str, ...]]:
             for size in (8_192,) if quick else SIZES:
                 cost = dict.fromkeys(COLUMNS, float("inf"))
                 most = 0
-                for _ in range(ROUNDS):
+                for _ in range(1 if quick else ROUNDS):
                     for name, way in ways.items():
                         found, _, grown = sample(way, kind, size)
                         cost[name] = min(cost[name], found)
