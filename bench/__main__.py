@@ -4,6 +4,7 @@ What was printed is kept in build/bench; `pictures` draws docs/pictures from tha
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +13,22 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bench import connect, cpu, framing, load, machine, memory, pictures, roundtrips, soak, streams, workers
+from bench import (
+    bulk,
+    connect,
+    connections,
+    cpu,
+    framing,
+    load,
+    machine,
+    memory,
+    pictures,
+    plans,
+    roundtrips,
+    soak,
+    streams,
+    workers,
+)
 from bench.outcome import NotMet
 from bench.saved import NotSaved, Saved, save
 from tests.clients.programs import CannotRun
@@ -28,8 +44,8 @@ USUAL = ("framing", "memory", "roundtrips", "cpu", "pictures")
 PICTURES = "pictures"
 
 
-def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
-    """name -> (title, columns, rows); `seconds` is how long the soak takes."""
+def tables(seconds: float, *, quick: bool = False) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
+    """name -> (title, columns, rows); `seconds` is how long the soak takes, `quick` spares most cases."""
     return {
         "framing": ("CPU time for each DataRow forwarded (budget 0.2 us)", ("bytes", "us"), framing.rows),
         "memory": (
@@ -48,14 +64,29 @@ def tables(seconds: float) -> dict[str, tuple[str, tuple[str, ...], Rows]]:
             connect.rows,
         ),
         "cpu": (
-            "CPU time for each query of `pgbench -S` in the middle of the chain (us, user and system)",
-            ("mode", "clients", "PgBouncer", "pgshim", "ratio"),
-            cpu.rows,
+            f"CPU for each query of the process in the middle (us, user and system), median of {cpu.ROUNDS} rounds",
+            ("case", "clients", *cpu.COLUMNS, "ratio", "ratio relay"),
+            partial(cpu.rows, quick=quick),
         ),
         "workers": (
             f"`pgbench -S` with {workers.CLIENTS} clients through --workers",
             ("workers", "queries/s", "CPU for each (us)", "CPU of each process"),
             workers.rows,
+        ),
+        "bulk": (
+            f"MiB for each CPU second in the middle, best of {bulk.ROUNDS} rounds; us: for a frame, beyond the relay's",
+            ("what", "frame", *bulk.COLUMNS, "pgshim/relay", "scan us", "pgshim us", "more MiB"),
+            partial(bulk.rows, quick=quick),
+        ),
+        "plans": (
+            f"CPU of PostgreSQL for each query (us, user and system), median of {plans.ROUNDS} rounds",
+            ("client", "query", *plans.COLUMNS, "pgshim beyond named"),
+            partial(plans.rows, quick=quick),
+        ),
+        "connections": (
+            f"{connections.ACTIVE} busy connections, alone and beside {connections.IDLE:,} idle ones",
+            ("what", "rate", "CPU us", "p50 (ms)", "p99 (ms)", "KiB each"),
+            connections.rows,
         ),
         "load": (
             f"{load.ACTIVE} busy clients, alone and beside idle ones with {len(load.STATEMENTS)} statements each",
@@ -99,15 +130,17 @@ def about(name: str) -> list[str]:
     return [f"{machine.describe()}, {machine.busy()}", ", ".join(machine.versions())]
 
 
-def run(console: Console, name: str, seconds: float) -> None:
+def run(console: Console, name: str, seconds: float, *, quick: bool) -> None:
     """Measure, print and save; or draw. Raises NotMet, NotSaved, CannotRun."""
     if name == PICTURES:
         for path in pictures.draw():
             console.print(f"drawn: {path}")
         return
-    title, columns, rows = tables(seconds)[name]
+    title, columns, rows = tables(seconds, quick=quick)[name]
     console.print(f"\n{title}")
-    save(name, Saved(title, about(name), columns, show(console, columns, rows)))
+    shown = show(console, columns, rows)
+    if not quick:
+        save(name, Saved(title, about(name), columns, shown))
 
 
 def main() -> int:
@@ -116,15 +149,18 @@ def main() -> int:
     known = [*tables(0), PICTURES]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: {', '.join(USUAL)}")
     parser.add_argument("--seconds", type=float, default=600, help="how long the soak takes (default 600)")
+    parser.add_argument("--quick", action="store_true", help="cpu, bulk, plans: one or two cases, to see that it runs")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in known:
             parser.error(f"no measurement is called {name!r}; there are {', '.join(known)}")
+    # Told to end, it ends the servers that it has started first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"{machine.describe()}, {machine.busy()}")
     for name in arguments.names or USUAL:
         try:
-            run(console, name, arguments.seconds)
+            run(console, name, arguments.seconds, quick=arguments.quick)
         except (NotMet, NotSaved, CannotRun) as error:
             console.print(f"\n{name}: {error}", markup=False, style="red")
             return 1

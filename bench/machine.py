@@ -1,10 +1,12 @@
 """The machine, and what a process on it has used."""
 
+import contextlib
 import os
 import platform
 import re
 import resource
 import subprocess
+import time
 from pathlib import Path
 
 from pgshim import __version__
@@ -40,9 +42,21 @@ def busy() -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used so far."""
+    """User and system time that a process has used so far, to the nanosecond."""
+    # Linux: the clock of a process by its number, as clock_getcpuclockid(3) builds it. /proc counts in steps of 10 ms.
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all its children, those that have ended included."""
+    total = cpu_seconds(pid)
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    total += (int(fields[13]) + int(fields[14])) / TICK
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        # One that has just ended is counted when its parent has noticed.
+        with contextlib.suppress(OSError):
+            total += cpu_seconds(int(child))
+    return total
 
 
 def resident_kib(pid: int) -> int:
@@ -72,7 +86,8 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def raise_file_limit() -> None:
-    """Allow as many open files as the hard limit does."""
+def raise_file_limit() -> int:
+    """Allow as many open files as the hard limit does, here and in what is started from here; returns how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

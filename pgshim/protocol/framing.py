@@ -122,17 +122,17 @@ class Framer:
         policies = self._rules.policies
         limits = self._rules.limits
         read_header = _HEADER.unpack_from
-        while size - pos >= 5:
+        last = size - HEADER_SIZE
+        while pos <= last:
             type_code, length = read_header(data, pos)
             policy = policies[type_code]
+            if policy == PASS and 4 <= length <= limits[type_code]:
+                pos += 1 + length
+                continue
             if length < 4 or length > limits[type_code] or not policy:
                 return self._fail(data, pos, type_code, length, frames)
             following = pos + 1 + length
-            if policy == PASS:
-                if following > size:
-                    self._owed = following - size
-                    return data, size, frames
-            elif following > size:
+            if following > size:
                 if length <= self._rules.holds[type_code]:
                     return self._hold(data, pos, 1 + length, frames)
                 if size - pos < HEAD_SIZE:
@@ -141,9 +141,11 @@ class Framer:
                 self._owed = following - size
                 self.is_continuing = True
                 return data, size, frames
-            else:
-                frames.append((type_code, pos, following, 0))
+            frames.append((type_code, pos, following, 0))
             pos = following
+        if pos > size:  # The end of a message that passes is still to come.
+            self._owed = pos - size
+            return data, size, frames
         if pos < size:
             if not policies[data[pos]]:
                 return self._fail(data, pos, data[pos], 4, frames)

@@ -173,20 +173,22 @@ class FrontendGate(Conversation):
 
     def _take_run(self, buffer: bytes, start: int, stop: int, lead: int) -> None:
         """CopyData: as it is, or dropped; the first `lead` bytes go the way of the message that they continue."""
+        lead_end = min(start + lead, stop)
+        passes_lead = self._passes_run and lead_end > start
+        if lead_end < stop:
+            if self.is_terminated:
+                raise ProtocolViolation("message after Terminate")
+            self._passes_run = copying.takes_copy_data(self)
+            if self._passes_run and passes_lead and not self._deferred:
+                # In one piece: two would have to be joined again, and copies of large reads cost more than all else.
+                self.to_upstream.append(buffer[start:stop])
+                return
         if lead:
-            lead_end = min(start + lead, stop)
-            if self._passes_run:
+            if passes_lead:
                 self.to_upstream.append(buffer[start:lead_end])
             self._send_deferred()
-            start = lead_end
-            if start == stop:
-                return
-        if self.is_terminated:
-            raise ProtocolViolation("message after Terminate")
-        self._passes_run = copying.takes_copy_data(self)
-        if self._passes_run:
-            whole = start == 0 and stop == len(buffer)
-            self.to_upstream.append(buffer if whole else buffer[start:stop])
+        if lead_end < stop and self._passes_run:
+            self.to_upstream.append(buffer[lead_end:stop])
 
     def defer(self) -> None:
         """What a reply has made pgshim say must not cut through a message that the client is in the middle of."""

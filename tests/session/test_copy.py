@@ -164,6 +164,15 @@ def test_copy_data_of_any_size_is_not_held_back(script: SessionScript) -> None:
     script.frontend_sends(CopyDone()).upstream_receives(CopyDone(), Sync()).upstream_answers(COPIED, IDLE)
 
 
+def test_a_read_that_begins_and_ends_amid_copy_data_is_not_copied(script: SessionScript) -> None:
+    script.copies_in()
+    stream = CopyData(b"x" * 1000).encode() * 3
+    script.frontend_sends(stream[:500]).upstream_receives(stream[:500])
+    data = stream[500:2500]
+    script.stage.receive_from_client(data)
+    assert script.stage.take_upstream_output() is data
+
+
 def test_stray_copy_data_is_dropped_whole_however_it_comes(script: SessionScript) -> None:
     data = CopyData(b"x" * 1000).encode()
     script.frontend_sends(data[:500]).expects_nothing()
