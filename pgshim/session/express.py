@@ -16,6 +16,7 @@ from struct import Struct
 
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
+from pgshim.session.answers import OF_EXECUTE, OF_QUERY, READY, READY_SIZE, behind_description, is_answer
 from pgshim.session.backend_gate import BackendGate
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
@@ -26,12 +27,6 @@ from pgshim.session.refusal import Policy
 from pgshim.session.statements import Change, SharedTexts, Statement
 
 _QUERY, _BIND, _PARSE = b"QBP"
-_DATA_ROW, _COMMAND_COMPLETE = b"DC"
-
-#: What the answer to a Query is made of, and that to an Execute: rows aside.
-_OF_QUERY = frozenset(b"TC")
-_ROWS = frozenset(b"C")
-_DESCRIPTIONS = frozenset(b"Tn")
 
 _GOOD_STATUS = frozenset(b"IT")
 
@@ -40,19 +35,18 @@ _MOST_FROM_CLIENT = 16 * 1024
 _MOST_FROM_UPSTREAM = 64 * 1024
 
 _HEADER = Struct("!BI")
-_read_header = _HEADER.unpack_from
 _pack_header = _HEADER.pack
 _read_length = Struct("!xI").unpack_from
 
-_EXECUTE_ALL = b"E\0\0\0\x09\0\0\0\0\0"
-#: What follows the Bind -> whether the portal is described.
-_TAILS = {_EXECUTE_ALL + hot.SYNC: False, b"D\0\0\0\x06P\0" + _EXECUTE_ALL + hot.SYNC: True}
+_EXECUTE = b"E\0\0\0\x09\0"
+#: What follows the Bind, up to the number of rows -> whether the portal is described.
+_TAILS = {_EXECUTE: False, b"D\0\0\0\x06P\0" + _EXECUTE: True}
+#: The rest: the number of rows, and the Sync.
+_TAIL_SIZE = 4 + len(hot.SYNC)
 
 _BIND_COMPLETE = b"2\0\0\0\x04"
 _PARSED_AND_BOUND = hot.PARSE_COMPLETE + _BIND_COMPLETE
 _PARSED_AND_DESCRIBED = hot.PARSE_COMPLETE + b"t"
-_READY = b"Z\0\0\0\x05"
-_READY_SIZE = len(_READY) + 1
 
 
 class Express(BackendGate):
@@ -126,16 +120,16 @@ class Express(BackendGate):
         if len(data) < 8 or data[5]:
             return None
         bind_end = 1 + _read_length(data)[0]
-        is_described = _TAILS.get(data[bind_end:])
+        is_described = _TAILS.get(data[bind_end:-_TAIL_SIZE])
         name_end = data.find(b"\0", 6, bind_end)
-        if is_described is None or name_end < 0:
+        if is_described is None or name_end < 0 or not data.endswith(hot.SYNC):
             return None
         statement = self.statements.settled(data[6:name_end])
         if statement is None or not statement.text.is_ordinary:
             return None
         is_replayed = self.slot is not statement
         told = statement.told
-        if is_replayed and not _is_plainly_bound(statement, is_described):
+        if is_replayed and not shapes.is_plainly_bound(statement, is_described):
             return None
         if not self._note_batch(statement, is_described):
             return None
@@ -160,8 +154,8 @@ class Express(BackendGate):
         if data[parse_end : parse_end + 1] != b"B" or len(data) < parse_end + 7:
             return None
         bind_end = parse_end + 1 + _read_length(data, parse_end)[0]
-        is_described = _TAILS.get(data[bind_end:])
-        if is_described is None or data[parse_end + 5] or data[parse_end + 6]:
+        is_described = _TAILS.get(data[bind_end:-_TAIL_SIZE])
+        if is_described is None or not data.endswith(hot.SYNC) or data[parse_end + 5] or data[parse_end + 6]:
             return None
         text = self.texts.recent(data[:parse_end])
         if text is None or not text.is_ordinary:
@@ -194,13 +188,13 @@ class Express(BackendGate):
     def pass_from_upstream(self, data: bytes) -> bytes | None:
         """What the client gets for a read that is the whole answer to an ordinary batch; None: the long way."""
         awaited = self._awaited
-        if awaited is None or len(data) > _MOST_FROM_UPSTREAM or not data.startswith(_READY, -_READY_SIZE):
+        if awaited is None or len(data) > _MOST_FROM_UPSTREAM or not data.startswith(READY, -READY_SIZE):
             return None
         status = data[-1]
         if status not in _GOOD_STATUS or self.settings.has_news:
             return None
         if type(awaited) is bytes:
-            if not _is_answer(data, 0, _OF_QUERY):
+            if not is_answer(data, 0, OF_QUERY):
                 return None
             start = 0
             self.statements.drop_unnamed()
@@ -243,8 +237,8 @@ class Express(BackendGate):
         elif not data.startswith(_BIND_COMPLETE):
             return -1
         if self._is_described:
-            pos = _behind_description(data, pos, statement)
-        return start if pos >= 0 and _is_answer(data, pos, _ROWS) else -1
+            pos = behind_description(data, pos, statement)
+        return start if pos >= 0 and is_answer(data, pos, OF_EXECUTE) else -1
 
     # Back to the long way.
 
@@ -301,37 +295,3 @@ class Express(BackendGate):
         else:
             self.drawing.note(awaited.text.verdict)
             self.drawing.note(None)
-
-
-def _is_plainly_bound(statement: Statement, is_described: bool) -> bool:
-    """Whether the Bind of a statement that is brought to the server goes up with its own result formats.
-
-    And whether no Describe of pgshim's own has to follow it: see `features.shapes`.
-    """
-    if statement.told is not None:
-        return statement.text.verdict.is_pure
-    return statement.told_of_portal is None or (is_described and statement.text.verdict.is_pure)
-
-
-def _behind_description(data: bytes, pos: int, statement: Statement) -> int:
-    """The end of a portal's description that begins at `pos`; -1: it is not what the client was told before."""
-    if statement.is_named:
-        told = statement.told_of_portal
-        description = told.description if told is not None else hot.NO_DATA
-        return pos + len(description) if description and data.startswith(description, pos) else -1
-    type_code, length = _read_header(data, pos)
-    if type_code not in _DESCRIPTIONS or length < 4:
-        return -1
-    return pos + 1 + int(length)
-
-
-def _is_answer(data: bytes, pos: int, types: frozenset[int]) -> bool:
-    """Whether from `pos` on come messages of these types, and last a CommandComplete right before a ReadyForQuery."""
-    end = len(data) - _READY_SIZE
-    type_code = 0
-    while pos < end:
-        type_code, length = _read_header(data, pos)
-        if type_code != _DATA_ROW and type_code not in types or length < 4:
-            return False
-        pos += 1 + length
-    return pos == end and type_code == _COMMAND_COMPLETE

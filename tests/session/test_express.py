@@ -112,7 +112,6 @@ def test_a_frame_that_does_not_end_where_the_answer_does_goes_the_long_way(scrip
         b"B\0\0\0\x04",
         b"P\0\0\0\x04",
         Sync().encode(),
-        joined((bind(b"s"), execute(limit=1), Sync())),
         joined((bind(b"s", portal=b"p"), execute(b"p"), Sync())),
         joined((bind(b"s"), execute())),
         joined((bind(b"nosuch"), execute(), Sync())),
@@ -121,7 +120,8 @@ def test_a_frame_that_does_not_end_where_the_answer_does_goes_the_long_way(scrip
         joined((parse(b"", PURE), bind(b"s"), execute(), Sync())),
         joined((parse(b"", PURE), bind(b"", portal=b"p"), execute(), Sync())),
         joined((parse(b"", PURE), describe(b""), Sync())),
-        joined((parse(b"", PURE), bind(b""), execute(limit=1), Sync())),
+        joined((parse(b"", PURE), bind(b""), execute(), Query(b""))),
+        joined((bind(b"s"), execute(), Query(b""))),
         joined((parse(b"", PURE), Sync())),
         joined((parse(b"", b"set a.b = 1"), bind(b""), execute(), Sync())),
     ],
@@ -376,12 +376,18 @@ def test_a_client_that_goes_away_is_cleaned_up_after(script: SessionScript) -> N
     assert script.session.is_at_rest
 
 
-def test_a_portal_that_is_suspended_goes_the_long_way(script: SessionScript) -> None:
-    script.prepares(b"s", PURE)
-    script.frontend_sends(bind(b"s", b"1"), execute(), Sync()).forgets()
-    with pytest.raises(AssertionError):
-        script.upstream_sends(ParseComplete(), BindComplete(), PortalSuspended(), IDLE).frontend_receives()
-    script.forgets()
+@pytest.mark.parametrize("end", [(row(b"1"), PortalSuspended()), (done(b"SELECT 0"),)])
+def test_an_execute_of_so_many_rows_goes_the_short_way(script: SessionScript, end: tuple[Message, ...]) -> None:
+    script.prepares(b"s", PURE).begins()
+    passed(script)
+    script.frontend_sends(bind(b"s", b"1"), execute(limit=1), Sync())
+    script.upstream_receives(parse(b"", PURE), bind(b"", b"1"), execute(limit=1), Sync())
+    answers = BindComplete(), *end, IN_BLOCK
+    script.upstream_sends(ParseComplete(), *answers).frontend_receives(*answers)
+    assert passed(script) == 2
+    more = row(b"2"), done(), IN_BLOCK
+    script.frontend_sends(execute(), Sync()).upstream_receives(execute(), Sync()).upstream_answers(*more)
+    assert passed(script) == 0
 
 
 def test_a_description_that_came_in_between_may_say_nothing(script: SessionScript) -> None:

@@ -68,6 +68,16 @@ def relies_on_portal(statement: Statement) -> bool:
     return told is not None and statement.told is None and statement.text.verdict.has_result_check
 
 
+def is_plainly_bound(statement: Statement, is_described: bool) -> bool:
+    """Whether the Bind of a statement that is brought to the server goes up with its own result formats.
+
+    And whether no Describe of pgshim's own has to follow it.
+    """
+    if statement.told is not None:
+        return statement.text.verdict.is_pure
+    return statement.told_of_portal is None or (is_described and statement.text.verdict.is_pure)
+
+
 def verify_portal(s: Conversation, portal: bytes, statement: Statement) -> None:
     """Ahead of the Execute of a portal that the client has not described: what it is, for a comparison."""
     s.undescribed.discard(portal)
