@@ -128,5 +128,5 @@ ON_ASYNCPG = Driver(
 )
 # psycopg begins in the pipeline that executemany is: by Parse, Bind, Execute. Only a Query is answered at once.
 ON_PSYCOPG = Driver(
-    "SQLAlchemy, psycopg", VERSION, cases("psycopg", first=1, many=3, rows=10, connection=7), (DBAPIError,)
+    "SQLAlchemy, psycopg", VERSION, cases("psycopg", first=1, many=2, rows=10, connection=7), (DBAPIError,)
 )

@@ -44,8 +44,7 @@ _TAILS = {_EXECUTE: False, b"D\0\0\0\x06P\0" + _EXECUTE: True}
 #: The rest: the number of rows, and the Sync.
 _TAIL_SIZE = 4 + len(hot.SYNC)
 
-_BIND_COMPLETE = b"2\0\0\0\x04"
-_PARSED_AND_BOUND = hot.PARSE_COMPLETE + _BIND_COMPLETE
+_PARSED_AND_BOUND = hot.PARSE_COMPLETE + hot.BIND_COMPLETE
 _PARSED_AND_DESCRIBED = hot.PARSE_COMPLETE + b"t"
 
 
@@ -227,14 +226,14 @@ class Express(BackendGate):
             if not description or not data.startswith(description, start):
                 return -1
             start += len(description)
-            if not data.startswith(_BIND_COMPLETE, start):
+            if not data.startswith(hot.BIND_COMPLETE, start):
                 return -1
             pos = start + 5
         elif self._is_replayed or self._is_parsed:
             if not data.startswith(_PARSED_AND_BOUND):
                 return -1
             start, pos = (5 if self._is_replayed else 0), 10
-        elif not data.startswith(_BIND_COMPLETE):
+        elif not data.startswith(hot.BIND_COMPLETE):
             return -1
         if self._is_described:
             pos = behind_description(data, pos, statement)

@@ -13,7 +13,7 @@ from pgshim.errors import ProtocolViolation
 from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Framer, FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Conversation, Limits
-from pgshim.session.features import HANDLERS, copying, pipelines
+from pgshim.session.features import HANDLERS, copying, lazy_begin, pipelines
 from pgshim.session.features.prepared import BIND_HOLD
 from pgshim.session.outstanding import Kind
 from pgshim.session.refusal import Policy
@@ -89,7 +89,7 @@ class FrontendGate(Conversation):
         buffer, end, frames = self._frontend.feed(data)
         if self._backlog is not None:
             self._hold_back(buffer, 0, end, frames)
-        else:
+        elif not (self.begins_lazily and len(frames) > 3 and lazy_begin.answers_batch(self, buffer, end, frames)):
             self._take(buffer, end, frames)
         self._check_stream()
 

@@ -11,6 +11,8 @@ from pgshim.protocol.backend import (
     CopyInResponse,
     CopyOutResponse,
     FunctionCallResponse,
+    NoData,
+    NoticeResponse,
     ParameterDescription,
     ParseComplete,
 )
@@ -25,6 +27,7 @@ from tests.session.messages import (
     close,
     columns,
     describe,
+    describe_portal,
     done,
     error,
     execute,
@@ -255,3 +258,86 @@ def test_a_client_that_leaves_behind_it_is_rolled_back(script: SessionScript, an
     script.upstream_sends(*carried_out(b"BEGIN"), *answer).forgets()
     script.session.abandon()
     script.collects().forgets()
+
+
+# By the extended-query protocol.
+
+
+def batch(sql: bytes, *, is_described: bool = True, results: tuple[int, ...] = ()) -> tuple[Message, ...]:
+    described = (describe_portal(),) if is_described else ()
+    return parse(b"", sql), bind(b"", results=results), *described, execute(), Sync()
+
+
+@pytest.mark.parametrize("is_described", [True, False])
+@pytest.mark.parametrize("results", [(), (0,), (1,)])
+def test_a_whole_batch_that_is_a_begin(script: SessionScript, is_described: bool, results: tuple[int, ...]) -> None:
+    told = (NoData(),) if is_described else ()
+    script.frontend_sends(*batch(b"BEGIN", is_described=is_described, results=results))
+    script.frontend_receives(ParseComplete(), BindComplete(), *told, done(b"BEGIN"), IN_BLOCK)
+    script.frontend_sends(Query(b"select 1")).upstream_receives(*own(b"BEGIN"), Query(b"select 1"))
+    script.upstream_sends(*carried_out(b"BEGIN")).upstream_answers(*A_ROW, IN_BLOCK)
+
+
+def begins_by_batch(script: SessionScript) -> SessionScript:
+    script.frontend_sends(*batch(b"BEGIN"))
+    return script.frontend_receives(ParseComplete(), BindComplete(), NoData(), done(b"BEGIN"), IN_BLOCK)
+
+
+def test_a_whole_batch_that_is_the_end(script: SessionScript) -> None:
+    begins_by_batch(script).frontend_sends(*batch(b"COMMIT"))
+    script.frontend_receives(ParseComplete(), BindComplete(), NoData(), done(b"COMMIT"), IDLE)
+    script.frontend_sends(bind(b""), execute(), Sync())
+    script.upstream_receives(parse(b"", b"COMMIT"), bind(b""), execute(), Sync())
+    script.upstream_sends(ParseComplete(), BindComplete(), done(b"COMMIT"), IDLE)
+    script.frontend_receives(BindComplete(), done(b"COMMIT"), IDLE)
+
+
+def test_what_it_leaves_is_what_a_server_has(script: SessionScript) -> None:
+    begins_by_batch(script).frontend_sends(describe_portal(), Sync()).frontend_receives(NoData(), IN_BLOCK)
+    script.frontend_sends(execute(), Sync())
+    script.upstream_receives(*own(b"BEGIN"), A_PARSE_THAT_FAILS, Sync())
+    script.upstream_sends(*carried_out(b"BEGIN"), server_error(b"42601"), FAILED)
+    script.frontend_receives(error(b"55000"), FAILED)
+
+
+def test_the_unnamed_statement_is_the_begin(script: SessionScript) -> None:
+    begins_by_batch(script).frontend_sends(bind(b""), execute(), Sync())
+    script.upstream_receives(*own(b"BEGIN"), parse(b"", b"BEGIN"), bind(b""), execute(), Sync())
+    warned = NoticeResponse(((b"S", b"WARNING"), (b"C", b"25001"), (b"M", b"there is")))
+    script.upstream_sends(*carried_out(b"BEGIN"), ParseComplete(), BindComplete(), warned, done(b"BEGIN"), IN_BLOCK)
+    script.frontend_receives(BindComplete(), warned, done(b"BEGIN"), IN_BLOCK)
+
+
+def test_settings_come_with_it(start: Start) -> None:
+    script = start(begins_lazily=True, startup={b"work_mem": b"1MB"})
+    begins_by_batch(script).frontend_sends(Query(b"select 1"))
+    script.upstream_receives(*own(b"BEGIN"), *own(local(b"work_mem", b"1MB")), Query(b"select 1"))
+    script.upstream_sends(*carried_out(b"BEGIN"), *carried_out(b"SET")).upstream_answers(*A_ROW, IN_BLOCK)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (parse(b"", b"begin foo"), *batch(b"")[1:]),
+        (parse(b"s", b"begin"), *batch(b"")[1:]),
+        (parse(b"", b"begin", INT4), *batch(b"")[1:]),
+        (parse(b"", b"begin"), bind(b"s"), *batch(b"")[2:]),
+        (parse(b"", b"begin"), bind(b"", b"1"), *batch(b"")[2:]),
+        (parse(b"", b"begin"), bind(b"", portal=b"p"), *batch(b"")[2:]),
+        (parse(b"", b"begin"), bind(b""), describe_portal(), execute(limit=1), Sync()),
+        (parse(b"", b"begin"), bind(b""), execute(), Flush()),
+        (parse(b"", b"begin"), bind(b""), execute(), Sync(), CopyData(b"x")),
+        (parse(b"", b"commit"), *batch(b"")[1:]),
+    ],
+)
+def test_any_other_batch_goes_up(script: SessionScript, sent: tuple[Message, ...]) -> None:
+    script.frontend_sends(*sent)
+    assert script.gone_up()
+    assert script.session.status == ord("I")
+
+
+def test_a_batch_that_is_skipped_is_not_answered(script: SessionScript) -> None:
+    script.frontend_sends(parse(b"", b"selec"), Flush()).forgets()
+    script.upstream_sends(server_error(b"42601")).forgets()
+    script.frontend_sends(*batch(b"begin")).upstream_receives(Flush(), Sync())
+    script.upstream_answers(IDLE)

@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 
 from pgshim.protocol import hot
+from pgshim.protocol.framing import Frame
 from pgshim.session.conversation import Conversation, only_ready
 from pgshim.session.features.settings import block_statements
 from pgshim.session.outstanding import CHANGES_STATUS, WATCH, Kind, Owed, edit_own
 from pgshim.session.sql import verdict
-from pgshim.session.statements import Change
+from pgshim.session.statements import FINISHED, Change, Statement
 
 _MODE = (
     r"(?:isolation\s+level\s+(?:serializable|repeatable\s+read|read\s+(?:un)?committed)"
@@ -40,35 +41,72 @@ _FAILED_BLOCK = hot.query(b"ROLLBACK;BEGIN;COPY(SELECT 1/(i-1)FROM pg_catalog.ge
 #: Behind a Query that the server has skipped.
 _SYNC_BEHIND_QUERY = Owed(Kind.SYNC)
 
+_BATCH, _BATCH_DESCRIBED = b"PBES", b"PBDES"
+_EXECUTE_SYNC = b"E\0\0\0\x09" + bytes(5) + hot.SYNC
+#: What follows the names in a Bind: no parameters, and no result-format code or one.
+_NO_VALUES = frozenset({bytes(6), bytes(5) + b"\1\0\0", bytes(5) + b"\1\0\1"})
+_TAILS = frozenset({_EXECUTE_SYNC, hot.describe_portal(b"") + _EXECUTE_SYNC})
+
 _BEGIN_TAGS = {b"b": b"BEGIN", b"s": b"START TRANSACTION"}
 _END_TAGS = {b"c": b"COMMIT", b"e": b"COMMIT", b"r": b"ROLLBACK", b"a": b"ROLLBACK"}
 
 
 def answers(s: Conversation, sql: bytes) -> bool:
     """Whether a Query is a BEGIN, or the end of a block that has begun only here, and has been answered."""
-    if s.outstanding or s.is_open or s.is_skipping:
+    tag = _carried_out(s, sql)
+    if tag:
+        s.answer_query(tag, Change({b"": None}, s.batch))
+    return bool(tag)
+
+
+def answers_batch(s: Conversation, buffer: bytes, end: int, frames: list[Frame]) -> bool:
+    """The same of a read that is one whole batch `Parse Bind [Describe] Execute Sync`, all of it unnamed."""
+    is_described = len(frames) == len(_BATCH) + 1
+    if s.outstanding or s.is_open or s.is_skipping or frames[-1][2] != end:
         return False
+    if bytes([frame[0] for frame in frames]) != (_BATCH_DESCRIBED if is_described else _BATCH):
+        return False
+    (_, at, bind_at, _), (_, _, bind_end, _) = frames[:2]
+    name, sql, tail = hot.read_parse(buffer, at, bind_at)
+    portal, statement_name, values_at = hot.read_bind_names(buffer, bind_at, bind_end)
+    is_plain = not (name or portal or statement_name) and len(tail) == len(sql) + 3
+    if not is_plain or buffer[values_at:bind_end] not in _NO_VALUES or buffer[bind_end:end] not in _TAILS:
+        return False
+    tag = _carried_out(s, sql)
+    if not tag:
+        return False
+    statement = Statement(s.texts.get(sql, tail, standard_strings=s.standard_strings))
+    if s.begin:
+        s.portals[b""] = FINISHED
+        s.has_own_portal = True
+    described = hot.NO_DATA if is_described else b""
+    s.answer_query(
+        hot.PARSE_COMPLETE + hot.BIND_COMPLETE + described + tag, Change({b"": statement}, s.batch)
+    )
+    return True
+
+
+def _carried_out(s: Conversation, sql: bytes) -> bytes:
+    """The CommandComplete of a BEGIN, or of the end of a block that has begun only here; empty: it is neither."""
+    if s.outstanding or s.is_open or s.is_skipping:
+        return b""
     control = _CONTROL.fullmatch(sql)
     if control is None:
-        return False
+        return b""
     if control["begin"] is not None and s.status == hot.IDLE:
         s.begin = [sql]
         if s.settings.current:
             s.begin += block_statements(s.settings.injection, verdict(sql, s.standard_strings).statements[0].modes)
         s.drawing.note(sql)
-        _answer(s, _BEGIN_TAGS[control["begin"][:1].lower()], hot.IN_BLOCK)
-        return True
+        s.status = hot.IN_BLOCK
+        return hot.command_complete(_BEGIN_TAGS[control["begin"][:1].lower()])
     if control["end"] is not None and s.begin:
         s.begin = []
+        s.portals.clear()
         s.drawing.clear()
-        _answer(s, _END_TAGS[control["end"][:1].lower()], hot.IDLE)
-        return True
-    return False
-
-
-def _answer(s: Conversation, tag: bytes, status: int) -> None:
-    s.status = status
-    s.answer_query(hot.command_complete(tag), Change({b"": None}, s.batch))
+        s.status = hot.IDLE
+        return hot.command_complete(_END_TAGS[control["end"][:1].lower()])
+    return b""
 
 
 def fail_riding(s: Conversation) -> None:
