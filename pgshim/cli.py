@@ -120,6 +120,9 @@ _OPTIONS = [
             " takes from 1.21 on; auto: through if the upstream says at login that it is such a one, else serial."),
     _option(_UP, "--lazy-begin/--no-lazy-begin", default=True,
             help="Answer a BEGIN at once, and send it with the statement that follows: a round trip less."),
+    _option(_UP, "--describe-cache", type=click.IntRange(min=0), default=1000, metavar="N",
+            help="Tell a client at once what a server has said of a statement to another one, and verify it with the"
+            " first execution; of the N statements used last. 0: ask for each client."),
     _option(_UP, "--prewarm", type=click.IntRange(min=0), default=0, metavar="N",
             help="Keep N connections to the upstream ready for clients that connect, TLS included; each counts there"
             " as a client that has yet to log in."),

@@ -92,6 +92,8 @@ class Settings:
     allow: tuple[str, ...] = ()
     strict_custom_settings: bool = False
     lazy_begin: bool = True
+    #: Descriptions of statements that are shared between clients; 0: none.
+    describe_cache: int = 1000
     #: Connections to the pooler that are made ahead, of the whole process.
     prewarm: int = 0
     connect_timeout: float = 10.0

@@ -103,6 +103,8 @@ def test_help_stands_in_groups_with_defaults_and_names_of_the_environment() -> N
         (["--upstream", NOWHERE, "--drain-timeout", "5x"], ["--drain-timeout", "'5x'", "30s"]),
         (["--upstream", NOWHERE, "--max-message", "big"], ["--max-message", "'big'", "16MiB"]),
         (["--upstream", NOWHERE, "--max-connections", "0"], ["--max-connections", "0", "x>=1"]),
+        (["--upstream", NOWHERE, "--describe-cache", "-1"], ["--describe-cache", "-1", "x>=0"]),
+        (["--upstream", NOWHERE, "--describe-cache", "on"], ["--describe-cache", "'on'", "integer"]),
         (["--upstream", NOWHERE, "--prewarm", "-1"], ["--prewarm", "-1", "x>=0"]),
         (["--upstream", NOWHERE, "--prewarm", "9", "--max-connections", "8"], ["--prewarm 9", "--max-connections 8"]),
         (["--upstream", NOWHERE, "--workers", "0"], ["--workers", "0", "1<=x<=64"]),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Protocol
 
 from pgshim.session.conversation import Limits
 from pgshim.session.login import Login
 from pgshim.session.plain import PlainSession
-from pgshim.session.session import ClientSettings, Policy, Session, frontend_rules
+from pgshim.session.session import ClientSettings, Descriptions, Policy, Session, frontend_rules
 from pgshim.session.startup_check import AcceptedSettings
 from pgshim.session.startup_request import Service
 from pgshim.session.statements import SharedTexts
@@ -30,7 +32,8 @@ class Stage(Protocol):
 class Stages:
     """Makes the stages of all connections of a process; what they share is here."""
 
-    __slots__ = ("_accepted", "_at_session_endpoint", "_limits", "_policy", "_rules", "_service", "_settings", "_texts")
+    __slots__ = ("_accepted", "_at_session_endpoint", "_limits", "_policy", "_rules", "_service", "_settings", "_texts",
+                 "descriptions")  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,6 +52,10 @@ class Stages:
             settings.strict_custom_settings,
         )
         self._texts = SharedTexts()
+        #: What servers of the upstream have said of statements; None: each client asks for itself.
+        self.descriptions: Descriptions | None = None
+        if settings.describe_cache:
+            self.descriptions = Descriptions(settings.describe_cache, time.monotonic)
 
     def login(self, startup: bytes, *, is_at_session_endpoint: bool) -> Login:
         """The first stage, from a whole StartupMessage; of a client of --session-listen, or another."""
@@ -67,4 +74,13 @@ class Stages:
             self._policy,
             is_serial=self._settings.is_serial(login.parameters),
             begins_lazily=self._settings.lazy_begin,
+            descriptions=self.descriptions,
+            identity=_identity(login),
         )
+
+
+def _identity(login: Login) -> Hashable:
+    """For whom a text means the same: user, database, and what the server says of itself to them."""
+    reported = frozenset(item for item in login.parameters.items() if item[0] != b"application_name")
+    encoding = login.startup.get(b"client_encoding", b"")
+    return login.user, login.database, login.reference, encoding, reported

@@ -47,9 +47,7 @@ class BackendGate(FrontendGate):
         is_serial: bool,
         begins_lazily: bool,
     ) -> None:
-        super().__init__(
-            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily
-        )
+        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily)
         self._backend = Framer(_RULES)
         #: Upstream is out of order; what it said before that has been dealt with, and nothing behind it.
         self._is_broken_off = False
@@ -211,6 +209,9 @@ class BackendGate(FrontendGate):
         self.status = status
         if head.change is not None:
             self.statements.settle(head.change)
+        if self.defines and status == hot.IDLE:
+            self.define()
+            self.defines = bool(self.outstanding)
         if status == hot.IDLE and self.is_open and head.kind is not Kind.SYNC:
             self.end_amid_batch()
         if not self.outstanding:
@@ -233,7 +234,6 @@ class BackendGate(FrontendGate):
         if head.action == SKIP or (head.kind is Kind.QUERY and head.watch and head.watch(_READY, message) == b""):
             return b""
         if head.wrapped is not None and status != hot.IDLE:
-            # A block of pgshim's own has failed: it ends before the client hears of it.
             self.roll_back_wrapped()
             return b""
         self.holds_all = self.holds_all and bool(self.outstanding)

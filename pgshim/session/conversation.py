@@ -169,6 +169,12 @@ class Conversation(State):
         self.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=message, change=change))
         self.give_answers()
 
+    def define(self) -> None:
+        """What goes up may change a schema: from when it runs, or from the end of its transaction."""
+        if self.descriptions is not None:
+            self.descriptions.forget()
+            self.defines = True
+
     def drop_unnamed(self) -> Change | None:
         """A Query drops the unnamed statement; None where there is none."""
         if self.statements.find(b"", self.batch) is None:

@@ -84,6 +84,8 @@ class Express(BackendGate):
             or self.outstanding
             or self.is_open
             or self.begin
+            or self.held is not None
+            or self.defines
             or self.status == hot.IN_FAILED_BLOCK
             or settings.is_active
             or settings.has_news

@@ -70,6 +70,7 @@ class FrontendGate(Conversation):
         begins_lazily: bool,
     ) -> None:
         super().__init__(limits, texts, settings, policy, begins_lazily=begins_lazily)
+        self.handlers = HANDLERS
         self._frontend = Framer(rules)
         #: What the client sent and what has to wait.
         self._backlog: deque[_Held] | None = None
@@ -158,7 +159,7 @@ class FrontendGate(Conversation):
 
     def _handle(self, type_code: int, buffer: bytes, start: int, stop: int, missing: int) -> bool:
         """Deal with one message; False when it has to wait."""
-        handler = HANDLERS.get(type_code)
+        handler = self.handlers.get(type_code)
         if self.is_terminated:
             raise ProtocolViolation("message after Terminate")
         if handler is not None:

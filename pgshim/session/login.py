@@ -65,15 +65,14 @@ class Login:
         "is_refused",
         "is_terminated",
         "parameters",
+        "reference",
         "settings",
         "startup",
         "told",
         "user",
     )
 
-    def __init__(
-        self, packet: bytes, service: Service = _POOLER, accepted: AcceptedSettings | None = None
-    ) -> None:
+    def __init__(self, packet: bytes, service: Service = _POOLER, accepted: AcceptedSettings | None = None) -> None:
         """Take the client's StartupMessage; `accepted` is what servers of the pooler have accepted before.
 
         Raises FeatureNotSupported, InvalidSwitch, InvalidParameterValue, ProtocolViolation.
@@ -112,7 +111,7 @@ class Login:
         self.settings: dict[bytes, bytes] = {}
         self.startup = dict(request.startup)
         #: As they went up; the database also if none was named.
-        self.user, self.database = request.user, request.database
+        self.user, self.database, self.reference = request.user, request.database, request.reference
         self.is_at_session_endpoint = request.is_at_session_endpoint
         #: The session that follows is to change nothing.
         self.is_plain = request.is_plain

@@ -16,8 +16,8 @@ MOST = 16 * 1024
 _FUNCTIONS = {*BUILT_IN, *OF_EXTENSIONS, b"set_config", b"pg_advisory_unlock_all"}
 _STATEMENTS = (
     # What changes settings or the block, prepares, or takes a lasting place on the server.
-    b"set reset begin start prepare execute deallocate discard close declare copy listen unlisten load do call temp "
-    b"temporary hold pg_temp pg_settings concurrently "
+    b"set reset begin start prepare prepared execute deallocate discard close declare copy listen unlisten load do "
+    b"call temp temporary hold pg_temp pg_settings concurrently "
     # What changes what a statement returns, or cannot run in a block.
     b"create alter drop truncate grant revoke comment refresh import reindex cluster vacuum database tablespace system "
     b"subscription language security reassign"

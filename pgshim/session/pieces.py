@@ -43,14 +43,27 @@ class Statement:
     chains: bool = False
     # Of a session that holds nothing on a server it needs none: RESET ALL, CLOSE ALL, UNLISTEN, ...
     is_local_reset: bool = False
+    # It may change what a text means: CREATE, ALTER, GRANT, ...
+    defines: bool = False
+    # What a server says of it may be told to other clients, if it has no effect or returns nothing.
+    is_shareable: bool = False
 
 
 #: What ends a transaction, what else there is to one, and both with what begins it.
 ENDS = frozenset({Kind.COMMIT, Kind.ROLLBACK, Kind.PREPARE_TRANSACTION})
 SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
 CONTROL = ENDS | SAVEPOINTS | {Kind.BEGIN}
+#: Queries, which may be SELECT INTO, and what may have one in it.
+SELECTING = frozenset({Kind.SELECT, Kind.EXPLAIN})
+#: Utility statements that leave all descriptions as they are.
+_UNDEFINING = frozenset(
+    {b"truncate", b"analyze", b"analyse", b"vacuum", b"checkpoint", b"comment", b"reindex", b"cluster", b"deallocate"}
+)
+_TEMPORARY = frozenset({b"temp", b"temporary"})
 #: What may call nextval().
 DRAWING = frozenset({Kind.DML, Kind.COPY, Kind.COPY_FROM_STDIN, Kind.CALL, Kind.DO, Kind.SELECT})
+_DESCRIBED = frozenset({Kind.SELECT, Kind.DML})
+_READ_FOR_DEFINITIONS = SELECTING | _DESCRIBED
 _LOCAL_RESETS = frozenset(
     {
         (b"reset", b"all"),
@@ -75,6 +88,8 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
     start, end = part[0][2], part[-1][3]
     if kind in SAVEPOINTS:
         name = savepoint_name(text, part)
+    words = {word for _, word, _, _ in part} if kind in _READ_FOR_DEFINITIONS else set()
+    defines = _defines(kind, part, words)
     if not has_words:
         return Statement(
             kind,
@@ -84,6 +99,8 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
             modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
             chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
             is_local_reset=_is_local_reset(part),
+            defines=defines,
+            is_shareable=kind in _DESCRIBED and not defines and b"returning" not in words,
         )
     calls = read_set_config(text, part)
     hazards = find_hazards(text, part, kind, conforming)
@@ -103,7 +120,18 @@ def read_statement(text: bytes, part: Sequence[Lexeme], conforming: bool, *, has
         modes=read_begin_modes(part) if kind is Kind.BEGIN else frozenset(),
         chains=kind in (Kind.COMMIT, Kind.ROLLBACK) and chains(part),
         is_local_reset=_is_local_reset(part),
+        defines=defines,
+        is_shareable=kind in _DESCRIBED and not (defines or calls or hazards) and b"returning" not in words,
     )
+
+
+def _defines(kind: Kind, part: Sequence[Lexeme], words: set[bytes]) -> bool:
+    """Whether a statement may change what a text means; for other sessions, so not CREATE TEMP."""
+    if kind in SELECTING:
+        return b"into" in words or (kind is Kind.EXPLAIN and b"create" in words)
+    if kind is not Kind.UTILITY or part[0][1] in _UNDEFINING:
+        return False
+    return part[0][1] != b"create" or not any(word in _TEMPORARY for _, word, _, _ in part[1:3])
 
 
 def _assignment(text: bytes, part: Sequence[Lexeme]) -> Assignment | None:

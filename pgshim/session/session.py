@@ -6,12 +6,15 @@ connection asks of it, and how it ends when the client is gone.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.descriptions import Descriptions
 from pgshim.session.express import Express
-from pgshim.session.features import copying
+from pgshim.session.features import copying, shared
 from pgshim.session.frontend_gate import frontend_rules
 from pgshim.session.outstanding import QUERY
 from pgshim.session.plain import PlainSession
@@ -22,7 +25,10 @@ _COPY_FAIL = ord("f")
 
 
 class Session(Express):
-    """One client's virtual session over one upstream connection, from its first ReadyForQuery on."""
+    """One client's virtual session over one upstream connection, from its first ReadyForQuery on.
+
+    descriptions -- what it shares with other clients of the same upstream, with those of the same `identity`
+    """
 
     __slots__ = ("is_abandoned", "is_broken")
 
@@ -36,10 +42,13 @@ class Session(Express):
         *,
         is_serial: bool = False,
         begins_lazily: bool = False,
+        descriptions: Descriptions | None = None,
+        identity: Hashable = (),
     ) -> None:
-        super().__init__(
-            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily
-        )
+        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily)
+        if shared.may_share(policy):
+            self.descriptions = descriptions
+            self.identity = identity
         #: The client is gone.
         self.is_abandoned = False
         #: The upstream stream cannot be brought to an end in order.
@@ -92,7 +101,8 @@ class Session(Express):
     @property
     def is_idle(self) -> bool:
         """Whether the client can be disconnected without cutting through anything."""
-        return self.status == hot.IDLE and not self.is_busy and not self.is_open and not self.is_skipping
+        is_amid = self.is_open or self.is_skipping or self.held is not None
+        return self.status == hot.IDLE and not self.is_busy and not is_amid
 
     def end_idle_exchange(self) -> None:
         """Let go of that server; what the client prepared is replayed when it goes on."""
@@ -137,4 +147,13 @@ class Session(Express):
         return not self.outstanding and self.status == hot.IDLE
 
 
-__all__ = ["ClientSettings", "Limits", "PlainSession", "Policy", "Session", "SharedTexts", "frontend_rules"]
+__all__ = [
+    "ClientSettings",
+    "Descriptions",
+    "Limits",
+    "PlainSession",
+    "Policy",
+    "Session",
+    "SharedTexts",
+    "frontend_rules",
+]

@@ -5,12 +5,13 @@ settled on the careful side: what cannot be scanned may end a transaction, and w
 harmless is not pure.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 from pgshim.session.builtins import has_no_effect
 from pgshim.session.kinds import Kind as Kind
 from pgshim.session.kinds import kind_of_first_word, split
-from pgshim.session.pieces import CONTROL, DRAWING, is_notable, read_statement
+from pgshim.session.pieces import CONTROL, DRAWING, SELECTING, is_notable, read_statement
 from pgshim.session.pieces import Statement as Statement
 from pgshim.session.pieces import localize as localize
 from pgshim.session.tokens import lexemes, outline, without_strings
@@ -47,10 +48,16 @@ class Verdict:
     is_local_reset: bool
     # One statement that may call nextval().
     may_draw: bool
+    # It may change what a text means: define, alter or drop something, or give or take rights.
+    may_define: bool
+    # What a server says of it may be told to other clients of the same kind.
+    is_shareable: bool
 
 
 _QUERIES = frozenset({Kind.SELECT, Kind.DML})
 _COPYING = frozenset({Kind.COPY, Kind.COPY_FROM_STDIN})
+#: What is in these no text shows.
+_DEFINING = frozenset({Kind.UNKNOWN, Kind.CALL, Kind.DO, Kind.COMMIT_PREPARED})
 _DEALLOCATING = frozenset({Kind.DEALLOCATE, Kind.DISCARD_ALL, Kind.DISCARD_PLANS})
 _TRANSACTION_CONTROL = CONTROL | {
     Kind.UNKNOWN,
@@ -86,7 +93,8 @@ def _skim(text: bytes, conforming: bool) -> tuple[list[Statement], bool]:
             return _read(text, conforming)[0], False  # semicolons may be in it
         kind = kind_of_first_word(word)
         if kind is not None and kind not in CONTROL:
-            statements.append(Statement(kind, start, end))
+            defines = kind in SELECTING and b"into" in text[start:end].lower()
+            statements.append(Statement(kind, start, end, defines=defines))
             continue
         for part in _read(text[start:end], conforming)[0]:
             statements.append(replace(part, start=start + part.start, end=start + part.end))
@@ -119,6 +127,8 @@ def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
         has_hazards=any(part.hazards for part in statements),
         has_control=not kinds.isdisjoint(CONTROL),
         is_local_reset=_are_local_resets(statements),
+        may_define=not kinds.isdisjoint(_DEFINING) or any(part.defines for part in statements),
+        is_shareable=len(statements) == 1 and statements[0].is_shareable and (is_pure or only is Kind.DML),
         may_draw=(only in DRAWING and not is_pure) or (only is Kind.UTILITY and b"nextval" in text.lower()),
     )
 
@@ -174,3 +184,19 @@ _ESCAPING = VerdictCache(False, max_texts=1024, max_bytes=1024 * 1024)
 def verdict(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
     """The verdict on a text as a server with this setting reads it; all connections share the cache."""
     return (_CONFORMING if standard_conforming_strings else _ESCAPING).verdict(text)
+
+
+#: What begins most texts, and changes no schema unless INTO stands in it, or another statement behind it.
+_HARMLESS = re.compile(
+    rb"\s*(?i:(?P<query>select|with|values|table|\()|insert|update|delete|begin|start|end|rollback|savepoint"
+    rb"|release|set|reset|show|fetch|copy|commit(?=[\s;]*\Z))(?!\w)"
+)
+
+
+def may_define(text: bytes, standard_conforming_strings: bool = True) -> bool:
+    """`Verdict.may_define` of a text that need not be looked at closely for it: most texts of Queries are seen once."""
+    found = _HARMLESS.match(text)
+    is_one = found is not None and b";" not in text.rstrip(b"; \t\n\r")
+    if found is not None and is_one and (found["query"] is None or b"into" not in text.lower()):
+        return False
+    return verdict(text, standard_conforming_strings).may_define

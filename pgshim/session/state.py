@@ -5,14 +5,23 @@ The replies that are owed are not state of their own: they are the queue (`pgshi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pgshim.protocol import hot
 from pgshim.session.client_settings import Call, ClientSettings
+from pgshim.session.descriptions import Descriptions
 from pgshim.session.drawing import Drawing
 from pgshim.session.outstanding import Outstanding, Owed
 from pgshim.session.refusal import Policy
 from pgshim.session.statements import SharedTexts, Statement, Statements
+
+if TYPE_CHECKING:
+    from pgshim.session.features.shared import Held
+
+#: A handler of `pgshim.session.features`.
+Handler = Callable[[Any, bytes, int, int, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class State:
         "begin",
         "begins_lazily",
         "copy_query",
+        "defines",
+        "descriptions",
         "drawing",
         "ended_copies",
         "has_copy",
@@ -40,8 +51,11 @@ class State:
         "has_begun_amid",
         "has_ended_amid",
         "has_own_portal",
+        "handlers",
         "has_sql_prepared",
+        "held",
         "holds_all",
+        "identity",
         "is_copying_in",
         "is_in_force",
         "is_open",
@@ -52,8 +66,8 @@ class State:
         "is_wrapped",
         "limits",
         "local_now",
-
         "outstanding",
+        "parsed_at",
         "passes_rest",
         "policy",
         "portals",
@@ -148,6 +162,18 @@ class State:
         self.setting_portals: dict[bytes, list[Call]] = {}
         #: What ran, as far as it matters to currval().
         self.drawing = Drawing()
+        #: What other clients have been told of statements; None: nothing is shared with them.
+        self.descriptions: Descriptions | None = None
+        #: Who the client is, as far as a text may mean something else for others.
+        self.identity: Hashable = ()
+        #: The generation of descriptions in which the last Parse went up.
+        self.parsed_at = 0
+        #: Whether the transaction may change a schema.
+        self.defines = False
+        #: Type code -> what deals with a message.
+        self.handlers: Mapping[int, Handler] = {}
+        #: A Parse that is held back until what follows it is there.
+        self.held: Held | None = None
         self.to_client: list[bytes] = []
         self.to_upstream: list[bytes] = []
 

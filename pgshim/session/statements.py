@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from pgshim.protocol import hot
 from pgshim.session.assignments import Scope
+from pgshim.session.descriptions import Description
 from pgshim.session.sql import Kind, Verdict, localize, verdict
 
 #: PostgreSQL keeps statement and portal names in tables with keys of NAMEDATALEN bytes: what lies beyond is ignored.
@@ -32,7 +33,8 @@ _LONG_TEXT = 4096
 class Text:
     """A statement's text with its declared parameter types: one object for all connections that use it."""
 
-    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_looked_after", "is_ordinary", "is_substituted", "parse",
+    __slots__ = ("__weakref__", "_pinned", "_shapes", "is_described", "is_looked_after", "is_ordinary",
+                 "is_substituted", "parse",
                  "shift", "upstream_parse", "verdict")  # fmt: skip
 
     def __init__(self, sql: bytes, parse: bytes, *, standard_strings: bool) -> None:
@@ -41,8 +43,11 @@ class Text:
         self.verdict: Verdict = verdict(sql, standard_strings)
         #: Whether pgshim carries it out itself (DEALLOCATE, DISCARD ALL).
         self.is_substituted = self.verdict.kind in _SUBSTITUTED
-        #: Whether it has to do with settings, or with what needs a session of its own.
-        self.is_looked_after = self.is_substituted or self.verdict.touches_settings or self.verdict.has_hazards
+        found = self.verdict
+        #: Whether it has to do with settings, with what needs a session of its own, or with schemas.
+        self.is_looked_after = self.is_substituted or found.touches_settings or found.has_hazards or found.may_define
+        #: Whether a description of it has ever been kept for other clients.
+        self.is_described = False
         #: Whether it is a query and no more: see `pgshim.session.express`.
         self.is_ordinary = self.verdict.has_result_check and not self.is_looked_after
         #: The Parse that goes up.
@@ -152,7 +157,7 @@ class SharedTexts:
 class Statement:
     """What one client's one Parse has made."""
 
-    __slots__ = ("is_named", "replay", "text", "told", "told_of_portal")
+    __slots__ = ("is_named", "replay", "text", "told", "told_of_portal", "unverified")
 
     def __init__(self, text: Text, *, is_named: bool = False) -> None:
         self.text = text
@@ -163,6 +168,8 @@ class Statement:
         self.told: Shape | None = None
         #: What Describe has told the client of a portal of it; known of named statements only.
         self.told_of_portal: Shape | None = None
+        #: The description of another client's that this one has been told, until a server has confirmed it.
+        self.unverified: Description | None = None
 
     def pin(self, oids: bytes) -> None:
         """The client knows its parameters by these types from now on."""

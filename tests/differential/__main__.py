@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from tests.differential.arena import Arena, kind_of
 from tests.differential.conversations import conversation
 from tests.differential.report import described
 from tests.differential.script import Script
+from tests.differential.sharing import sharing_conversation
 from tests.poolers.setups import SETUPS
 
 
@@ -30,6 +32,8 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the number of the first one, which it has for ever")
     parser.add_argument("--words", action="store_true", help="print what servers said, by type and SQLSTATE")
     parser.add_argument("--server", choices=["system", "18"], default="system", help="which PostgreSQL")
+    parser.add_argument("--sharing", action="store_true", help="conversations of clients that prepare the same texts")
+    parser.add_argument("--describe-cache", type=int, metavar="N", help="pgshim's option, if not its default")
     parser.add_argument("--script", type=Path, help="plays the script in this file so many times instead")
     parser.add_argument("--begin", choices=["lazy", "eager"], help="all with this --lazy-begin, not some with either")
     parser.add_argument("--pooler", choices=SETUPS, help="which pooler, if not the system's PgBouncer")
@@ -37,8 +41,9 @@ def main() -> int:
     # So that the servers are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     setup = SETUPS[arguments.pooler] if arguments.pooler else None
-    with Arena(wheel_bindir(18) if arguments.server == "18" else None, setup) as arena:
-        campaign = Campaign(arena, arguments.begin)
+    bindir = wheel_bindir(18) if arguments.server == "18" else None
+    with Arena(bindir, setup, arguments.describe_cache) as arena:
+        campaign = Campaign(arena, arguments.begin, sharing_conversation if arguments.sharing else conversation)
         if arguments.script:
             script = Script.parse(arguments.script.read_text())
             return campaign.repeat(script, arguments.count)
@@ -51,8 +56,11 @@ def main() -> int:
 class Campaign:
     """Many conversations, and what they brought to light."""
 
-    def __init__(self, arena: Arena, begin: str | None = None) -> None:
+    def __init__(
+        self, arena: Arena, begin: str | None = None, generate: Callable[[Random], Script] = conversation
+    ) -> None:
         self.arena = arena
+        self.generate = generate
         #: "lazy" or "eager": how pgshim begins blocks; None: as the conversation's number says.
         self.begin = begin
         self.counts: Counter[str] = Counter()
@@ -85,7 +93,7 @@ class Campaign:
         return bool(wrong)
 
     def play(self, number: int) -> None:
-        script = conversation(Random(number))
+        script = self.generate(Random(number))
         if self.begin is not None:
             script = replace(script, is_eager=self.begin == "eager")
         if not self.arena.takes(script):

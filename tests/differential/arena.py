@@ -80,8 +80,11 @@ class Arena:
     out whether it takes them.
     """
 
-    def __init__(self, bindir: Path | None = None, setup: Setup | None = None) -> None:
+    def __init__(
+        self, bindir: Path | None = None, setup: Setup | None = None, describe_cache: int | None = None
+    ) -> None:
         self._servers = ExitStack()
+        self._options = () if describe_cache is None else ("--describe-cache", str(describe_cache))
         self._bindir = bindir
         self._setup = setup
 
@@ -95,7 +98,7 @@ class Arena:
             )
             modes = {False: "through" if setup is None else "auto", True: "serial"}
             begins = {False: "--lazy-begin", True: "--no-lazy-begin"}
-            own = setup.options if setup is not None else ()
+            own = (*self._options, *(setup.options if setup is not None else ()))
             #: (is serial, is eager) -> such a pgshim.
             self.shims = {
                 (is_serial, is_eager): servers.enter_context(
@@ -123,6 +126,10 @@ class Arena:
         ]
         for connection in self._roots:
             connection.execute(statements.SETUP.encode())
+        self._forgetful = [
+            servers.enter_context(psycopg.connect(shim.endpoint().url, autocommit=True))
+            for shim in self.shims.values()
+        ]
         pool = self.pooler.endpoint().url
         self._pool = [
             servers.enter_context(psycopg.connect(pool, autocommit=True, prepare_threshold=None))
@@ -146,6 +153,8 @@ class Arena:
         for connection in self._roots:
             for client in script.clients:
                 connection.execute(statements.RESET.replace("{c}", str(client)).encode())
+        for connection in self._forgetful:
+            connection.execute("do 'begin end'")  # That went around pgshim: it has to hear of it.
         shim = self.shims[script.is_serial, script.is_eager]
         game = Game(self.postgres.endpoint(database=OWN), shim.endpoint(), script)
         game.may_swallow = self._setup is None or not self._setup.is_pinned_by_copy

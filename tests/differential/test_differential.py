@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -13,9 +14,12 @@ from tests.differential.conversations import scripts
 from tests.differential.regressions import REGRESSIONS
 from tests.differential.report import described
 from tests.differential.script import Script
+from tests.differential.sharing import sharing_conversation
 
 #: Conversations in a run of the tests, the same in each; `make differential` has as many as one likes.
 EXAMPLES = 250
+#: And of those of clients that prepare the same texts.
+SHARING = 100
 
 
 @pytest.fixture(scope="module", params=["system", "18"])
@@ -56,6 +60,14 @@ def test_a_conversation_goes_as_it_does_on_a_server_of_its_own(arena: Arena) -> 
             pytest.fail(described(arena, outcome), pytrace=False)
 
     play()
+
+
+def test_clients_that_prepare_the_same_texts_are_told_what_a_server_tells_each(arena: Arena) -> None:
+    for number in range(SHARING):
+        script = sharing_conversation(Random(number))
+        outcome = arena.play(script)
+        if outcome.difference:
+            pytest.fail(f"conversation {number}\n{described(arena, outcome)}", pytrace=False)
 
 
 def test_a_script_reads_as_it_is_written() -> None:

@@ -16,7 +16,7 @@ from pgshim.session.session import ClientSettings, Limits, Policy, SharedTexts, 
 from tests.fuzz.inputs import unpack
 from tests.fuzz.server import LOST, Server
 from tests.session.script import REPORTED
-from tests.session.twins import TwinSession
+from tests.session.twins import TwinDescriptions, TwinSession
 
 _STARTUPS: tuple[dict[bytes, bytes], ...] = (
     {},
@@ -75,7 +75,16 @@ class Line:
         told = base | {name: startup[name.lower()] for name in base if name.lower() in startup}
         settings = ClientSettings(base, told, startup, {})
         rules = frontend_rules(limits.max_message)
-        self.session = TwinSession(limits, SharedTexts(), rules, settings, self.policy, is_serial=bool(flags & 1))
+        descriptions = TwinDescriptions(4, lambda: 0.0) if flags & 128 else None
+        self.session = TwinSession(
+            limits,
+            SharedTexts(),
+            rules,
+            settings,
+            self.policy,
+            is_serial=bool(flags & 1),
+            descriptions=descriptions,
+        )
         self.server = Server(self._executed)
         self.server.conforming = not flags & 2
         self.is_plain_reading = not flags & 2 and b"standard_conforming_strings" not in startup

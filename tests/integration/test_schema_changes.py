@@ -112,7 +112,8 @@ each_driver = pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driv
 
 async def execute_around(stack: Stack, driver: Driver, endpoint: Endpoint, change: Change) -> list[str]:
     """What the app sees of its statement twice before the change and three times after it."""
-    await on_the_server(stack, change.setup)
+    async with connected(stack) as connection:
+        await connection.execute(change.setup)  # So that pgshim knows nothing of the table before.
     async with driver(endpoint, change.query, 1) as execute:
         seen = [await execute(), await execute()]
         await on_the_server(stack, change.ddl)

@@ -11,14 +11,21 @@ Messages are those of the catalogue; a `Pattern` stands for one of which only so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Protocol, Self, TypeAlias
 
 from pgshim.protocol import Message, backend, frontend, startup
 from pgshim.protocol.backend import RowDescription
 from pgshim.session.login import Login
-from pgshim.session.session import ClientSettings, Limits, Policy, SharedTexts, frontend_rules
+from pgshim.session.session import (
+    ClientSettings,
+    Descriptions,
+    Limits,
+    Policy,
+    SharedTexts,
+    frontend_rules,
+)
 from tests.session.messages import (
     A_PARSE_THAT_FAILS,
     IDLE,
@@ -187,6 +194,8 @@ class SessionScript(Script):
         standard_strings: bool = True,
         startup: Mapping[bytes, bytes] = NOTHING,
         policy: Policy | None = None,
+        descriptions: Descriptions | None = None,
+        identity: Hashable = (),
         **limits: int,
     ) -> None:
         of = Limits(**limits)
@@ -200,6 +209,8 @@ class SessionScript(Script):
             policy or Policy(),
             is_serial=is_serial,
             begins_lazily=begins_lazily,
+            descriptions=descriptions,
+            identity=identity,
         )
         super().__init__(self.session)
 

@@ -16,6 +16,7 @@ from pgshim.errors import PgshimError
 from pgshim.protocol.framing import FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.descriptions import Descriptions
 from pgshim.session.express import Express
 from pgshim.session.refusal import Policy
 from pgshim.session.session import Session
@@ -23,7 +24,17 @@ from pgshim.session.statements import SharedTexts
 
 #: What only the short way has, what is the same object for both, what is compared by its bytes, and what only means
 #: something in the middle of a message.
-_APART = {*Express.__slots__, "texts", "policy", "limits", "_rules", "to_client", "to_upstream", "passes_rest"}
+_APART = {*Express.__slots__, "texts", "policy", "limits", "_rules", "to_client", "to_upstream", "passes_rest",
+          "descriptions"}  # fmt: skip
+
+
+class TwinDescriptions(Descriptions):
+    """What sessions share with each other, and their twins with theirs."""
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        super().__init__(most, clock)
+        self.twin = Descriptions(most, clock)
+        self.twin_texts = SharedTexts()
 
 
 class TwinSession(Session):
@@ -34,7 +45,10 @@ class TwinSession(Session):
         **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(limits, texts, rules, settings, policy, **options)
-        self.twin = Session(limits, SharedTexts(), rules, deepcopy(settings), policy, **options)
+        shared = options.get("descriptions")
+        twins = SharedTexts() if shared is None else shared.twin_texts
+        options["descriptions"] = None if shared is None else shared.twin
+        self.twin = Session(limits, twins, rules, deepcopy(settings), policy, **options)
         #: How many reads went the short way.
         self.passed = self._compared = 0
 

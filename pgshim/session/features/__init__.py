@@ -7,12 +7,8 @@ be held). It returns True when the message has been dealt with, and False when i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from pgshim.session.conversation import Conversation
 from pgshim.session.features import copying, execution, prepared
-
-Handler = Callable[[Conversation, bytes, int, int, int], bool]
+from pgshim.session.state import Handler
 
 #: Type code -> handler.
 HANDLERS: dict[int, Handler] = {

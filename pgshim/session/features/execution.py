@@ -34,7 +34,7 @@ from pgshim.session.outstanding import (
 )
 from pgshim.session.pieces import CONTROL, ENDS
 from pgshim.session.sql import Kind as Sql
-from pgshim.session.sql import Verdict, verdict
+from pgshim.session.sql import Verdict, may_define, verdict
 from pgshim.session.statements import FINISHED, GONE, NAME_SIZE, Statement
 
 _ERROR = ord("E")
@@ -67,6 +67,7 @@ def on_execute(s: Conversation, buffer: bytes, start: int, end: int, missing: in
             return False
         _send_execute(s, buffer[start:end], EXECUTE_COPY_IN)
         s.is_pure = False
+        s.define()
         return True
     if s.undescribed and portal in s.undescribed:
         shapes.verify_portal(s, portal, statement)
@@ -106,7 +107,7 @@ def _send_execute(s: Conversation, message: bytes, owed: Owed) -> None:
 def _execute_looked_after(
     s: Conversation, portal: bytes, statement: Statement, found: Verdict, message: bytes
 ) -> bool:
-    """The Execute of what has to do with settings, of what is refused by what was executed before it, of resets."""
+    """The Execute of what has to do with settings or schemas, of what is refused by what ran before it, of resets."""
     is_kept = s.settings.is_active or found.touches_settings
     if is_kept:
         outcome = settings.before_execute(s, found)
@@ -114,6 +115,8 @@ def _execute_looked_after(
             return outcome
     if found.has_hazards and refusals.refuses_execute(s, found):
         return True
+    if found.may_define:
+        s.define()
     if statement.text.is_substituted:
         is_dealt_with = deallocation.on_execute(s, statement, message)
         if is_dealt_with:
@@ -150,7 +153,10 @@ def on_query(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
         s.send_query(_BAD_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_error, error), change=s.drop_unnamed()))
         return True
     sql = hot.read_query(buffer, start, end)
-    if not (s.settings.is_active or s.has_unverified or _is_of_interest(sql)):
+    is_plain = is_ordinary(sql)
+    if not is_plain and s.descriptions is not None and may_define(sql, s.standard_strings):
+        s.define()
+    if not (s.settings.is_active or s.has_unverified or (not is_plain and _is_of_interest(sql))):
         s.drawing.note(sql)
         change = s.drop_unnamed()
         s.send_query(buffer[start:end], QUERY if change is None else Owed(Kind.QUERY, WATCH, change=change))
@@ -168,7 +174,7 @@ def _waits_amid_batch(s: Conversation) -> bool:
 
 
 def _is_of_interest(sql: bytes) -> bool:
-    return not is_ordinary(sql) and (
+    return (
         _WORDS_OF_INTEREST.search(sql) is not None
         or ASSIGNMENT_WORDS.search(sql) is not None
         or HAZARD_WORDS.search(sql) is not None

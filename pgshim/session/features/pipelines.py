@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import deallocation
+from pgshim.session.features import deallocation, shapes
 from pgshim.session.pieces import is_computed
 from pgshim.session.sql import Verdict, verdict
 from pgshim.session.statements import NAME_SIZE, Statement, Unsettled
@@ -83,7 +83,7 @@ class _Batch:
             return isinstance(found, Unsettled)
         if _waits(s, found.text.verdict, self._is_unverified):
             return True
-        if type_code == _BIND and found.told is not None and found.text.verdict.has_result_check:
+        if type_code == _BIND and shapes.is_verified(found):
             self._is_unverified = True
         return False
 

@@ -12,7 +12,7 @@ from functools import partial
 from pgshim.errors import MalformedMessage
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
-from pgshim.session.features import refusals, settings, settings_bind, shapes
+from pgshim.session.features import refusals, settings, settings_bind, shapes, shared
 from pgshim.session.outstanding import BIND, CLOSE, DESCRIBE_PORTAL, PARSE_SKIPPED, WATCH, Kind, Owed
 from pgshim.session.sql import Verdict
 from pgshim.session.statements import FINISHED, NAME_SIZE, Change, Statement
@@ -42,6 +42,10 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     name, sql, tail = hot.read_parse(buffer, start, end)
     shown, name = _shown(name), name[:NAME_SIZE]
     text = s.texts.get(sql, tail, standard_strings=s.standard_strings)
+    if s.descriptions is not None:
+        if text.is_described and shared.holds(s, name, text, buffer[start:end]):
+            return True
+        s.parsed_at = s.descriptions.generation
     if must_wait(s, text.verdict) or not (name or _has_room(s, len(tail))) or not _is_prepared_for(s, text.verdict):
         return False
     if text.is_looked_after and refusals.refuses_parse(s, text.verdict):
@@ -168,9 +172,12 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
         return _unknown(s, name)
     if not _is_prepared_for(s, statement.text.verdict):
         return False
+    record = None
     if s.slot is not statement:
-        s.replay(statement)
-    watch = partial(_note_description, statement)
+        shapes.replay_for_describe(s, statement)
+    elif s.descriptions is not None and statement.text.verdict.is_shareable:
+        record = shared.recording(s, statement)
+    watch = partial(_note_description, statement, record)
     s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.DESCRIBE_STATEMENT, WATCH, watch=watch, described=statement))
     return True
 
@@ -182,7 +189,9 @@ def owed_for_portal(statement: Statement | None) -> Owed:
     return Owed(Kind.DESCRIBE_PORTAL, WATCH, watch=partial(_note_portal, statement))
 
 
-def _note_description(statement: Statement, type_code: int, message: bytes) -> bytes | None:
+def _note_description(
+    statement: Statement, record: shared.Recording | None, type_code: int, message: bytes
+) -> bytes | None:
     """Remember what the client is told."""
     if statement.text.is_substituted:
         return hot.NO_DATA if type_code == _ROW_DESCRIPTION else None
@@ -192,6 +201,8 @@ def _note_description(statement: Statement, type_code: int, message: bytes) -> b
         statement.told = statement.text.shape(message)
     else:
         statement.told = None
+    if record is not None:
+        record.note(statement, type_code, message)
     return None
 
 

@@ -19,10 +19,11 @@ from functools import partial
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import BAD_PARSE, Conversation
+from pgshim.session.descriptions import OUTDATED, Description
 from pgshim.session.outstanding import FAKE, SKIP, WATCH, Failure, Kind, Owed
 from pgshim.session.statements import Statement
 
-_PARAMETER_DESCRIPTION, _ROW_DESCRIPTION = b"tT"
+_PARAMETER_DESCRIPTION, _ROW_DESCRIPTION, _ERROR = b"tTE"
 
 #: The routine in which a Bind fails that has format codes for another number of columns.
 _OTHER_COLUMNS = b"\0RPortalSetResultFormat\0"
@@ -30,14 +31,21 @@ _OTHER_COLUMNS = b"\0RPortalSetResultFormat\0"
 CHANGED = hot.error_response(
     "ERROR", b"0A000", "cached plan must not change result type", routine=b"RevalidateCachedQuery"
 )
-COMMITTED = hot.error_response(
-    "ERROR",
-    b"40003",
-    "the statement was executed, but its result columns are no longer those that were described",
-    "A schema change came between the statement's preparation and this execution. It has been committed; only its "
-    "result could not be given. Prepare the statement again before the next execution, and do not repeat this one "
-    "blindly.",
-)
+
+def _committed(what: str) -> bytes:
+    return hot.error_response(
+        "ERROR",
+        b"40003",
+        f"the statement was executed, but its {what} are no longer those that were described",
+        "A schema change came between the statement's preparation and this execution. It has been committed; only its "
+        "result could not be given. Prepare the statement again before the next execution, and do not repeat this one "
+        "blindly.",
+    )
+
+
+COMMITTED = _committed("result columns")
+#: The same for a statement that was described to another client.
+COMMITTED_UNVERIFIED = _committed("parameters or result columns")
 ABORTED = hot.error_response(
     "ERROR", b"25P02", "current transaction is aborted, commands ignored until end of transaction block"
 )
@@ -45,11 +53,88 @@ ABORTED = hot.error_response(
 
 def replay_for_bind(s: Conversation, statement: Statement) -> bool:
     """Bring a statement to the server, and have it compared; True when it is."""
+    if statement.unverified is not None:
+        _replay_unverified(s, statement, statement.unverified)
+        return True
     s.replay(statement)
     if statement.told is None or not statement.text.verdict.has_result_check:
         return False
     s.send(hot.DESCRIBE_UNNAMED, _verification(s, statement))
     return True
+
+
+def replay_for_describe(s: Conversation, statement: Statement) -> None:
+    """Bring a statement to the server that the client asks to be described, with the parameter types that it knows."""
+    if statement.unverified is not None:
+        _replay_unverified(s, statement, statement.unverified)
+    else:
+        s.replay(statement)
+
+
+def is_verified(statement: Statement) -> bool:
+    """Whether a replay of it is compared."""
+    is_told = statement.told is not None or statement.unverified is not None
+    return is_told and statement.text.verdict.has_result_check
+
+
+def _replay_unverified(s: Conversation, statement: Statement, told: Description) -> None:
+    """Bring a statement to the server of which the client was told what another one had been.
+
+    With the client's own parameter types first: the ones it was told would hide that they have changed.
+    """
+    if told is OUTDATED and s.status != hot.IN_FAILED_BLOCK:
+        s.send(BAD_PARSE, Owed(Kind.PARSE, SKIP, error=CHANGED))
+        s.slot = statement
+        return
+    own = statement.text.upstream_parse
+    check = _Check(s, statement, told)
+    s.verifies = True
+    s.send(own, Owed(Kind.PARSE, SKIP, edit=check.on_error))
+    s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.VERIFICATION, WATCH, watch=check))
+    s.slot = statement
+    if statement.replay != own:
+        s.replay(statement)
+        if statement.told is not None:
+            s.send(hot.DESCRIBE_UNNAMED, _verification(s, statement))
+
+
+class _Check:
+    """Reads what a server says of a statement of which the client was told what another one had been."""
+
+    __slots__ = ("_conversation", "_has_same_parameters", "_statement", "_told")
+
+    def __init__(self, s: Conversation, statement: Statement, told: Description) -> None:
+        self._conversation = s
+        self._statement = statement
+        self._told = told
+        self._has_same_parameters = False
+
+    def __call__(self, type_code: int, message: bytes) -> bytes:
+        """Read the description; the client does not see it."""
+        s, told = self._conversation, self._told
+        if type_code == _PARAMETER_DESCRIPTION:
+            self._has_same_parameters = hot.read_parameter_oids(message, 0, len(message)) == told.parameters
+            return b""
+        shape = hot.read_shape(message, 0, len(message))[1] if type_code == _ROW_DESCRIPTION else None
+        if self._has_same_parameters and shape == (told.shape.key if told.shape is not None else None):
+            self._become(None)
+            if s.descriptions is not None and s.status == hot.IDLE:
+                s.descriptions.confirm(told)
+            return b""
+        if _fail_batch(s, COMMITTED_UNVERIFIED).in_autocommit is COMMITTED_UNVERIFIED:
+            self._become(OUTDATED)
+        return b""
+
+    def _become(self, unverified: Description | None) -> None:
+        if self._statement.unverified is self._told:
+            self._statement.unverified = unverified
+
+    def on_error(self, type_code: int, message: bytes) -> bytes:
+        """The Parse has failed: as the client's own has not, so it gets the error now."""
+        descriptions = self._conversation.descriptions
+        if type_code == _ERROR and b"\0C25P02\0" not in message and descriptions is not None:
+            descriptions.drop(self._told)
+        return message
 
 
 def _verification(s: Conversation, statement: Statement) -> Owed:
@@ -73,6 +158,8 @@ def is_plainly_bound(statement: Statement, is_described: bool) -> bool:
 
     And whether no Describe of pgshim's own has to follow it.
     """
+    if statement.unverified is not None:
+        return False
     if statement.told is not None:
         return statement.text.verdict.is_pure
     return statement.told_of_portal is None or (is_described and statement.text.verdict.is_pure)
@@ -116,14 +203,17 @@ def _compare(s: Conversation, statement: Statement, type_code: int, message: byt
     return b""
 
 
-def _fail_batch(s: Conversation) -> None:
+def _fail_batch(s: Conversation, committed: bytes = COMMITTED) -> Failure:
     """The batch at the head of the queue fails for the client; see the top of this module."""
+    if s.descriptions is not None:
+        s.descriptions.forget()  # A client that prepares anew is to be told what holds now.
     queue = s.outstanding
     sync = next((owed for owed in queue if owed.kind is Kind.SYNC), None)
-    failure = Failure(CHANGED, CHANGED if sync is None or sync.is_pure else COMMITTED)
+    failure = Failure(CHANGED, CHANGED if sync is None or sync.is_pure else committed)
     if sync is None and not s.is_skipping:
         s.raise_error(CHANGED)
     _mark_failing(s, failure, is_one_batch=True)
+    return failure
 
 
 def _mark_failing(s: Conversation, failure: Failure, *, is_one_batch: bool) -> None:
@@ -160,7 +250,8 @@ def error_of_failing(owed: Owed, failure: Failure, error: bytes) -> bytes:
     if owed.error is not None:
         return owed.error
     is_counted = b"C08P01\0" in error  # The Bind had a format code for each column that the client was told.
-    return failure.in_block if is_counted or failure.in_autocommit == failure.in_block else error
+    is_early = owed.kind is Kind.PARSE or is_counted
+    return failure.in_block if is_early or failure.in_autocommit == failure.in_block else error
 
 
 def ready_of_failing(s: Conversation, failure: Failure) -> bytes:
