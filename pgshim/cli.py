@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from pgshim import __version__
 from pgshim.errors import ConfigurationError
@@ -26,6 +27,10 @@ from pgshim.settings import (
     parse_size,
     parse_upstream,
 )
+
+
+if TYPE_CHECKING:
+    from pgshim.check.target import Target
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
@@ -195,6 +200,58 @@ def demo(ctx: click.Context, keep: bool) -> None:
     from pgshim.demo.run import run_demo
 
     ctx.exit(run_demo(keep))
+
+
+@command.command()
+@click.argument("url", required=False, default="", envvar="DATABASE_URL")
+@click.option("--upstream", type=_UPSTREAM, metavar="ADDRESS", help="Instead of a URL: as pgshim's own --upstream.")
+@click.option("--user", default="", metavar="NAME", help="With --upstream: who logs in; default: PGUSER, or who you are.")
+@click.option("--database", default="", metavar="NAME", help="With --upstream: which database; default: as the user.")
+@click.option("--upstream-tls", type=click.Choice(TLS_MODES), help="Instead of the URL's sslmode.")
+@click.option("--upstream-ca", type=_FILE, default="", metavar="FILE", help="Instead of the URL's sslrootcert.")
+@click.option("--json", "is_json", is_flag=True, help="For machines; docs/check.md has the keys.")
+@click.pass_context
+def check(ctx: click.Context, /, **options: Any) -> None:
+    """Look at a pooler or server as an app would meet it.
+
+    pgshim check postgresql://USER@HOST:6543/DATABASE
+
+    Says what is there, what an app would stumble over, and how to start pgshim for it. The URL may come from
+    DATABASE_URL, the password from PGPASSWORD, ~/.pgpass, or the terminal. Nothing is left behind.
+
+    Exit codes: 0 fine, 1 not reached, not let in, or something an app would fail by, 2 a bad option or URL.
+    """
+    from pgshim.check.run import run_check
+
+    ctx.exit(run_check(_target_from(ctx, options), is_json=options["is_json"]))
+
+
+def _target_from(ctx: click.Context, options: dict[str, Any]) -> Target:
+    """What is to be checked: the command's own options, else pgshim's. Raises ConfigurationError."""
+    from pgshim.check.passwords import with_password
+    from pgshim.check.url import from_address, read_url, with_tls
+
+    common: dict[str, Any] = ctx.parent.params if ctx.parent is not None else {}
+    is_typed = ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    upstream = options["upstream"] or (None if options["url"] else common.get("upstream"))
+    if options["upstream"] and options["url"] and is_typed:
+        raise ConfigurationError("a URL and --upstream exclude each other; give one of them")
+    timeout = common.get("connect_timeout") or 10.0
+    if upstream is not None:
+        target = from_address(upstream, options["user"], options["database"], connect_timeout=timeout)
+    elif options["url"]:
+        for name in ("user", "database"):
+            if options[name]:
+                raise ConfigurationError(f"--{name} goes with --upstream; with a URL, it is in there")
+        target = read_url(options["url"], connect_timeout=timeout)
+    else:
+        raise ConfigurationError("there is nothing to check; give a URL, as in pgshim check postgresql://USER@HOST/DATABASE")
+    given = {name: options.get(f"upstream_{name}") or common.get(f"upstream_{name}") or "" for name in _TLS_OPTIONS}
+    target = with_tls(target, mode=given["tls"], ca=given["ca"], certificate=given["cert"], key=given["key"])
+    return with_password(target)
+
+
+_TLS_OPTIONS = ("tls", "ca", "cert", "key")
 
 
 def settings_from(options: dict[str, Any]) -> Settings:

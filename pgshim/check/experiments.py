@@ -1,0 +1,264 @@
+"""What shows only when it is tried: the pool's mode, prepared statements, pipelines, round trips.
+
+Nothing that outlives a transaction is made, but one prepared statement, which is taken away in the same transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+from pgshim.check.failures import CheckFailure, NoAnswer, Refused
+from pgshim.check.wire import Answer, Wire
+from pgshim.protocol.frontend import Bind, Close, Execute, Parse, Query, Sync, Target
+
+#: Seconds after which a query that waits for another connection's transaction is known to wait.
+WAITING = 2.0
+
+#: Seconds within which a pipelined batch is answered, or is not going to be.
+PIPELINED = 5.0
+
+_ROUNDS = 4
+_SAMPLES, _SAMPLING = 20, 3.0
+
+Connect = Callable[[], Awaitable[Wire]]
+
+
+class Mode(str, Enum):
+    """When a pool's server goes to another client."""
+
+    SESSION = "session"
+    TRANSACTION = "transaction"
+    STATEMENT = "statement"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMode:
+    """The mode, and what showed it."""
+
+    mode: Mode
+    evidence: str
+
+
+class Kept(str, Enum):
+    """What becomes of a prepared statement's name."""
+
+    BY_SESSION = "by the session"
+    BY_POOLER = "by the pooler"
+    NOT = "not kept"
+    UNKNOWN = "not known"
+
+
+@dataclass
+class Statements:
+    """`name` is ours, `server_name` what it was called on the server: empty if it was not there."""
+
+    kept: Kept = Kept.UNKNOWN
+    evidence: str = ""
+    name: str = ""
+    text: str = ""
+    server_name: str | None = None
+    process_id: int = 0
+    #: Where a transaction is refused: the mode that this shows.
+    mode: PoolMode | None = None
+
+
+async def process_id(wire: Wire, timeout: float = WAITING * 5) -> int:
+    """Of the server that answers. Raises CheckFailure."""
+    return int((await wire.query("SELECT pg_catalog.pg_backend_pid()", timeout)).value)
+
+
+async def find_mode(wire: Wire, connect: Connect) -> PoolMode:
+    """Whether two clients share a server: while one holds a transaction open, where does the other one land?
+
+    `wire` is idle. Raises CheckFailure.
+    """
+    before = await process_id(wire)
+    holders: list[Wire] = []
+    try:
+        for _ in range(2):
+            try:
+                holders.append(await connect())
+                found = await _hold(holders[-1])
+            except NoAnswer:
+                return PoolMode(Mode.SESSION, "a second client waits while the first one is idle: the pool is full")
+            if isinstance(found, PoolMode):
+                return found
+            if found == before:
+                return PoolMode(Mode.TRANSACTION, "a second client was given the server of the first one, which was idle")
+            for _ in range(_ROUNDS):
+                now = await process_id(wire)
+                if now != before:
+                    return PoolMode(Mode.TRANSACTION, "one client's queries were answered by several servers")
+    except NoAnswer:
+        return PoolMode(Mode.TRANSACTION, "one client waits while another one is in a transaction: the pool has one server")
+    finally:
+        for holder in holders:
+            await let_go(holder)
+            await holder.close()
+        await _settle(wire)
+    return PoolMode(Mode.SESSION, "a client kept its server, and no other client was given it")
+
+
+async def _hold(wire: Wire) -> int | PoolMode:
+    """Begin a transaction; the server's process id, or what refuses it."""
+    try:
+        begun = await wire.query("BEGIN", WAITING * 2)
+        if begun.error is not None:
+            raise begun.error
+    except Refused as refused:
+        if "statement" in refused.message:
+            return PoolMode(Mode.STATEMENT, f'BEGIN is refused: "{refused.message}"')
+        raise
+    return await process_id(wire)
+
+
+async def let_go(wire: Wire) -> None:
+    """End the transaction, if there is somebody who can."""
+    with suppress(CheckFailure):
+        await wire.query("ROLLBACK", WAITING)
+
+
+async def _settle(wire: Wire) -> None:
+    """Take what an earlier wait has left unanswered."""
+    wire.send(Query(b"SELECT 'settled'"))
+    with suppress(CheckFailure):
+        while (await wire.answer(WAITING)).rows != [("settled",)]:
+            pass
+
+
+async def prepare(wire: Wire) -> Statements:
+    """Prepare a statement in a transaction, and look on its server what became of the name. Raises CheckFailure.
+
+    It is taken away there before the transaction ends: a pooler that keeps it believes it to be there still.
+    """
+    token = secrets.token_hex(6)
+    found = Statements(name=f"pgshim_check_{token}", text=f"SELECT 1 /* pgshim check {token} */")
+    held = await _hold(wire)
+    if isinstance(held, PoolMode):
+        return Statements(evidence=held.evidence, mode=held)
+    found.process_id = held
+    try:
+        parsed = await wire.exchange(Parse(found.name.encode(), found.text.encode(), ()), Sync())
+        if parsed.error is not None:
+            found.kept, found.evidence = Kept.NOT, f'a Parse with a name fails: "{parsed.error.message}"'
+            return found
+        found.server_name = await _name_on_the_server(wire, found.text)
+        if found.server_name == found.name:
+            found.kept, found.evidence = Kept.NOT, "its name stands on one server as it was sent"
+            await wire.exchange(Close(Target.STATEMENT, found.name.encode()), Sync())
+        else:
+            await _forget(wire, found.text)
+            found.kept = Kept.BY_POOLER
+            found.evidence = f"it is called {found.server_name} there" if found.server_name else "it goes up without a name"
+    finally:
+        await let_go(wire)
+    return found
+
+
+async def follow(found: Statements, wire: Wire, connect: Connect) -> bool | None:
+    """Whether a statement that is kept works on a second server; None where no second one could be had.
+
+    Raises CheckFailure.
+    """
+    holder = await connect()
+    try:
+        for _ in range(_ROUNDS):
+            await _hold(holder)
+            try:
+                other = await _hold(wire)
+                if other != found.process_id:
+                    used = await wire.exchange(*_execute(found.name.encode()), Sync())
+                    await _forget(wire, found.text)
+                    return used.error is None
+            except NoAnswer:
+                return None
+            finally:
+                await let_go(holder)
+                await let_go(wire)
+                await _settle(wire)
+    finally:
+        await holder.close()
+    return None
+
+
+def _execute(name: bytes) -> tuple[Bind, Execute]:
+    return Bind(b"", name, (), (), ()), Execute(b"", 0)
+
+
+async def _forget(wire: Wire, text: str) -> None:
+    """Take the statement off the server that this transaction is on.
+
+    Our text is nobody else's, so nobody misses it. Not as a simple query: Supavisor ends the connection for that.
+    """
+    name = await _name_on_the_server(wire, text)
+    if name:
+        quoted = '"' + name.replace('"', '""') + '"'
+        await wire.exchange(Parse(b"", f"DEALLOCATE {quoted}".encode(), ()), *_execute(b""), Sync())
+
+
+async def _name_on_the_server(wire: Wire, text: str) -> str:
+    answer = await wire.query(f"SELECT name FROM pg_catalog.pg_prepared_statements WHERE statement = '{text}'")
+    if answer.error is not None:
+        raise answer.error
+    return (answer.rows[0][0] or "") if answer.rows else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipelining:
+    """Whether three batches in flight were all answered, each with its own reply."""
+
+    in_one_write: bool
+    in_several_writes: bool
+
+    @property
+    def is_fine(self) -> bool:
+        return self.in_one_write and self.in_several_writes
+
+
+async def pipeline(connect: Connect) -> Pipelining:
+    """Three batches ahead of their replies, on connections of their own: who loses replies cannot be spoken to again."""
+    return Pipelining(await _pipelined(connect, at_once=True), await _pipelined(connect, at_once=False))
+
+
+async def _pipelined(connect: Connect, *, at_once: bool) -> bool:
+    wire = await connect()
+    batches = [(Parse(b"", f"SELECT {number}".encode(), ()), *_execute(b""), Sync()) for number in (1, 2, 3)]
+    try:
+        if at_once:
+            wire.send(*(message for batch in batches for message in batch))
+        else:
+            for batch in batches:
+                await wire.write_now(*batch)
+        answers: list[Answer] = [await wire.answer(PIPELINED) for _ in batches]
+    except CheckFailure:
+        return False
+    finally:
+        await wire.close()
+    return [answer.rows for answer in answers] == [[("1",)], [("2",)], [("3",)]]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrips:
+    """Milliseconds of `SELECT 1`, one after the other."""
+
+    samples: int
+    least: float
+    median: float
+
+
+async def round_trips(wire: Wire) -> RoundTrips:
+    """At most twenty, for at most three seconds. Raises CheckFailure."""
+    times: list[float] = []
+    end = time.perf_counter() + _SAMPLING
+    while len(times) < _SAMPLES and (not times or time.perf_counter() < end):
+        started = time.perf_counter()
+        _ = (await wire.query("SELECT 1")).value
+        times.append((time.perf_counter() - started) * 1000)
+    return RoundTrips(len(times), round(min(times), 2), round(statistics.median(times), 2))

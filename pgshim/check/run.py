@@ -1,0 +1,93 @@
+"""Runs a check from the first name lookup to the recommendation. The only place that knows the order."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from pgshim.check.failures import CheckFailure
+from pgshim.check.report import Level, Report
+from pgshim.check.target import Target
+from pgshim.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pgshim.check.course import Course
+
+
+def run_check(target: Target, *, is_json: bool) -> int:
+    """Checks, and prints; the exit code. Raises ConfigurationError."""
+    missing = [name for name in ("scramp", "cryptography") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"pgshim check needs {' and '.join(missing)}, not installed here: pip install 'pgshim[check]'"
+        )
+    from pgshim.check.course import Course
+    from pgshim.check.printing import Printer
+
+    printer = Printer()
+    report = Report() if is_json else Report(show=printer.show)
+    if not is_json:
+        printer.title(f"pgshim check {target.url}")
+    course = Course(target, report, _ask_on_terminal())
+    try:
+        asyncio.run(check(course))
+    except KeyboardInterrupt:
+        return 130
+    if is_json:
+        print(report.as_json())
+    elif course.recommendation is not None:
+        for label, text in (("command line", course.recommendation.command), ("the app", course.recommendation.url)):
+            if text:
+                printer.show_verbatim("What pgshim makes of it", label, _as_variable(label, text))
+    return report.exit_code
+
+
+async def check(course: Course) -> None:
+    """All steps, as far as there is a way on. Raises ConfigurationError."""
+    from pgshim.check import look, reach
+    from pgshim.check.advice import for_failure
+
+    target = course.target
+    course.report.data["target"] = {
+        "url": target.url,
+        "user": target.user,
+        "database": target.database,
+        "hosts": [str(address) for address in target.addresses],
+    }
+    for remark in target.remarks:
+        course.report.put("URL", remark)
+    try:
+        for step in (reach.look_at_addresses, reach.look_at_tls, reach.log_in):
+            if not await step(course):
+                return
+        for name, look_at in look.STEPS:
+            try:
+                await look_at(course)
+            except CheckFailure as failure:
+                text = f"could not be found out: {failure.text}"
+                course.report.add(name, name.lower(), text, level=Level.WARNING, fix=for_failure(failure, target))
+        look.come_to_a_verdict(course)
+    finally:
+        if course.wire is not None:
+            await course.wire.close()
+
+
+def _as_variable(label: str, text: str) -> str:
+    return f"DATABASE_URL={text}" if label == "the app" else text
+
+
+def _ask_on_terminal() -> Callable[[Target], Target] | None:
+    """Asks for a password; None where nobody is there to answer."""
+    if not sys.stdin.isatty():
+        return None
+
+    def ask(target: Target) -> Target:
+        password = getpass.getpass(f"Password for user {target.user}: ")
+        return replace(target, password=password or None, password_source="the prompt")
+
+    return ask
