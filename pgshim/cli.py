@@ -28,7 +28,6 @@ from pgshim.settings import (
     parse_upstream,
 )
 
-
 if TYPE_CHECKING:
     from pgshim.check.target import Target
 
@@ -202,16 +201,16 @@ def demo(ctx: click.Context, keep: bool) -> None:
     ctx.exit(run_demo(keep))
 
 
-@command.command()
+@command.command("check")
 @click.argument("url", required=False, default="", envvar="DATABASE_URL")
 @click.option("--upstream", type=_UPSTREAM, metavar="ADDRESS", help="Instead of a URL: as pgshim's own --upstream.")
-@click.option("--user", default="", metavar="NAME", help="With --upstream: who logs in; default: PGUSER, or who you are.")
-@click.option("--database", default="", metavar="NAME", help="With --upstream: which database; default: as the user.")
+@click.option("--user", default="", metavar="NAME", help="With --upstream: who logs in.")
+@click.option("--database", default="", metavar="NAME", help="With --upstream: which database; else as the user.")
 @click.option("--upstream-tls", type=click.Choice(TLS_MODES), help="Instead of the URL's sslmode.")
 @click.option("--upstream-ca", type=_FILE, default="", metavar="FILE", help="Instead of the URL's sslrootcert.")
 @click.option("--json", "is_json", is_flag=True, help="For machines; docs/check.md has the keys.")
 @click.pass_context
-def check(ctx: click.Context, /, **options: Any) -> None:
+def check_upstream(ctx: click.Context, /, **options: Any) -> None:
     """Look at a pooler or server as an app would meet it.
 
     pgshim check postgresql://USER@HOST:6543/DATABASE
@@ -246,12 +245,11 @@ def _target_from(ctx: click.Context, options: dict[str, Any]) -> Target:
         target = read_url(options["url"], connect_timeout=timeout)
     else:
         raise ConfigurationError("there is nothing to check; give a URL, as in pgshim check postgresql://USER@HOST/DATABASE")
-    given = {name: options.get(f"upstream_{name}") or common.get(f"upstream_{name}") or "" for name in _TLS_OPTIONS}
-    target = with_tls(target, mode=given["tls"], ca=given["ca"], certificate=given["cert"], key=given["key"])
-    return with_password(target)
-
-
-_TLS_OPTIONS = ("tls", "ca", "cert", "key")
+    mode, ca, certificate, key = (
+        options.get(name) or common.get(name) or ""
+        for name in ("upstream_tls", "upstream_ca", "upstream_cert", "upstream_key")
+    )
+    return with_password(with_tls(target, mode=mode, ca=ca, certificate=certificate, key=key))
 
 
 def settings_from(options: dict[str, Any]) -> Settings:

@@ -14,6 +14,9 @@ from pgshim.settings import Address, is_under
 
 _TENANT = re.compile(r"Tenant or user not found|\(ENOTFOUND\)|\(ENOIDENTIFIER\)|\(EINVALIDUSERINFO\)", re.IGNORECASE)
 
+#: PgBouncer says the last for users that it does not know as well.
+_PASSWORD = re.compile(r"password authentication failed|SASL authentication failed|credentials are invalid")
+
 #: (SQLSTATE or None, pattern of the text, what to do). The first that fits counts.
 _REFUSALS: tuple[tuple[str | None, re.Pattern[str], str], ...] = tuple(
     (sqlstate, re.compile(pattern, re.IGNORECASE), fix)
@@ -21,8 +24,8 @@ _REFUSALS: tuple[tuple[str | None, re.Pattern[str], str], ...] = tuple(
         (
             None,
             r"no pg_hba\.conf entry.*(no encryption|SSL off)",
-            "The server wants TLS for this user and address, or does not let them in at all: say sslmode=require; if that"
-            " is refused too, a line for them is missing in pg_hba.conf.",
+            "The server wants TLS for this user and address, or does not let them in at all: say sslmode=require; if"
+            " that is refused too, a line for them is missing in pg_hba.conf.",
         ),
         (
             None,
@@ -32,15 +35,27 @@ _REFUSALS: tuple[tuple[str | None, re.Pattern[str], str], ...] = tuple(
         ),
         (
             None,
+            r"SSL required|\(ESSLREQUIRED\)",
+            "Encrypted connections only are taken here: say sslmode=require, better verify-full.",
+        ),
+        (
+            None,
             r"database .* does not exist|no such database",
             "Check the database's name, the part behind the last / of the URL; at Supabase it is postgres.",
         ),
-        (None, r"role .* does not exist|no such user", "Check the user's name; at Supabase's pooler it is postgres.<project-ref>."),
+        (
+            None,
+            r"role .* does not exist|no such user",
+            "Check the user's name; at Supabase's pooler it is postgres.<project-ref>.",
+        ),
         ("57P03", r"", "The server is just starting, or shutting down: try again in a minute."),
-        (None, r"sorry, too many clients|remaining connection slots",
-         "The server has no connection left: close some, or put a transaction pooler in front of it."),
+        (
+            None,
+            r"sorry, too many clients|remaining connection slots",
+            "The server has no connection left: close some, or put a transaction pooler in front of it.",
+        ),
     )
-)  # fmt: skip
+)
 
 
 def for_failure(failure: CheckFailure, target: Target) -> str:
@@ -63,11 +78,11 @@ def _for_refusal(refused: Refused, target: Target) -> str:
     text = refused.message
     if _TENANT.search(text):
         return _for_tenant(target)
-    if refused.sqlstate == "28P01" or "password authentication failed" in text:
-        source = f"the password came from {target.password_source}" if target.password_source else "there was no password"
+    if refused.sqlstate == "28P01" or _PASSWORD.search(text):
+        source = f"it came from {target.password_source}" if target.password_source else "there was none"
         return (
-            f"Check user and password ({source}). In a URL, characters such as @ : / ? # % have to be percent-encoded."
-            " Poolers block an address that goes on trying: this was one attempt."
+            f"Check the user, and the password ({source}). In a URL, characters such as @ : / ? # % have to be"
+            " percent-encoded. Poolers block an address that goes on trying: this was one attempt."
         )
     for sqlstate, pattern, fix in _REFUSALS:
         if sqlstate in (None, refused.sqlstate) and pattern.search(text):
@@ -107,19 +122,21 @@ def for_no_connection(attempts: list[Attempt], target: Target) -> str:
     """What to do where no address answers."""
     first = attempts[0].address
     if all(attempt.is_ipv6 and attempt.has_no_route for attempt in attempts):
-        text = f"{first.host} has IPv6 addresses only, and this machine has no way to IPv6."
+        text = f"{first.host} has IPv6 addresses only, and this machine has no way to them."
         if is_under(first.host, SUPABASE_DIRECT):
-            return f"{text} Use the pooler, which has IPv4: aws-<index>-<region>.pooler.supabase.com:6543, user postgres.<project-ref>."
+            pooler = "aws-<index>-<region>.pooler.supabase.com:6543, user postgres.<project-ref>"
+            return f"{text} Use the pooler, which has IPv4: {pooler}."
         return f"{text} Use a host with IPv4, or give this machine (or container) IPv6."
     if first.is_unix:
         return "Check that the server runs, and the directory of its socket (unix_socket_directories) and its port."
     error = next((attempt.error for attempt in attempts if not attempt.has_no_route), attempts[0].error)
     if isinstance(error, ConnectionRefusedError):
-        return f"Nothing listens on port {first.port} there: check the port{_usual_ports(target)}, and that the server runs."
+        ports = _usual_ports(target)
+        return f"Nothing listens on port {first.port} there: check the port{ports}, and that the server runs."
     if isinstance(error, TimeoutError):
         return (
-            f"Something on the way drops the packets: check host and port{_usual_ports(target)}, the firewall or security"
-            " group, and whether a VPN is needed."
+            f"Something on the way drops the packets: check host and port{_usual_ports(target)}, the firewall or"
+            " security group, and whether a VPN is needed."
         )
     return f"Check host and port{_usual_ports(target)}, and the network between."
 
@@ -128,5 +145,3 @@ def _usual_ports(target: Target) -> str:
     if target.is_at(SUPABASE_POOLER):
         return " (6543 is the transaction pooler, 5432 the session pooler)"
     return " (PostgreSQL's is 5432, PgBouncer's 6432)"
-
-

@@ -53,7 +53,7 @@ class Authentication:
                 password = self._needed()
                 if not self._may_send_in_clear:
                     raise LoginFailure(
-                        "the server asks for the password in clear, and the connection is not encrypted; it was not sent",
+                        "the server asks for the password in clear, on a connection in clear; it was not sent",
                         "Insist on TLS (sslmode=require, better verify-full); if the way there is safe, say"
                         " sslmode=disable.",
                     )
@@ -111,6 +111,6 @@ class Authentication:
 
 
 def md5_answer(user: str, password: str, salt: bytes) -> bytes:
-    """"md5" and MD5(MD5(password user) salt), in hexadecimal."""
+    """ "md5" and MD5(MD5(password user) salt), in hexadecimal."""
     inner = hashlib.md5(password.encode() + user.encode(), usedforsecurity=False).hexdigest()
     return b"md5" + hashlib.md5(inner.encode() + salt, usedforsecurity=False).hexdigest().encode()

@@ -108,8 +108,8 @@ def where_to_get(host: str, certificate: Certificate | None) -> str:
     elif is_under(host, (".rds.amazonaws.com",)):
         source = _RDS
     elif certificate is not None and certificate.is_self_signed:
-        return "It has signed itself: get a copy of that certificate from whoever runs the server, as FILE."
+        return "It has signed itself: get a copy from whoever runs the server, for sslrootcert and --upstream-ca."
     else:
         source = "ask whoever runs the server for it"
-    issuer = f"'{certificate.issuer}'" if certificate is not None else "the CA that signed it"
-    return f"The certificate of {issuer} is what is missing, as FILE; {source}."
+    issuer = f"'{certificate.issuer}'" if certificate is not None else "that signed it"
+    return f"Missing is the CA certificate {issuer}, a PEM file for sslrootcert and --upstream-ca: {source}."

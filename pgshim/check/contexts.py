@@ -6,6 +6,7 @@ import os
 import ssl
 from pathlib import Path
 
+from pgshim.check.failures import TlsFailure
 from pgshim.check.target import Tls
 from pgshim.errors import ConfigurationError
 from pgshim.proxy.tls import ALPN
@@ -21,16 +22,19 @@ def default_file(name: str) -> str:
 
 
 def context_for(tls: Tls) -> ssl.SSLContext:
-    """How to speak to a server with this mode. Raises ConfigurationError for files that are no good."""
+    """How to speak to a server with this mode. Raises TlsFailure where it needs a CA, and there is none."""
     if tls.mode not in ("verify-ca", "verify-full"):
         return _context(tls)
     ca = tls.ca or default_file("root.crt")
     if not ca:
-        raise ConfigurationError(
-            f"sslmode={tls.mode} needs the CA that signed the server's certificate;"
-            " give sslrootcert=FILE (or --upstream-ca FILE), or 'system' for this machine's roots"
-        )
+        why = "no sslrootcert is given, and there is no ~/.postgresql/root.crt"
+        raise TlsFailure("there is no CA", verify_message=why)
     return verifying(tls, ca, has_name=tls.mode == "verify-full")
+
+
+def check_files(tls: Tls) -> None:
+    """Raises ConfigurationError for files that are no good, before anybody is spoken to."""
+    verifying(tls, tls.ca or "system")
 
 
 def verifying(tls: Tls, ca: str, *, has_name: bool = True) -> ssl.SSLContext:

@@ -9,6 +9,7 @@ from pgshim.check.certificates import Verdict
 from pgshim.check.experiments import Mode, Pipelining, PoolMode, Statements
 from pgshim.check.identity import UNKNOWN, Evidence, Identity
 from pgshim.check.network import Attempt
+from pgshim.check.parameters import Outcome
 from pgshim.check.recommendation import Recommendation
 from pgshim.check.report import Report
 from pgshim.check.target import Target
@@ -32,7 +33,8 @@ class Course:
     identity: Identity = field(default_factory=lambda: Identity(UNKNOWN, "", ""))
     mode: PoolMode = field(default_factory=lambda: PoolMode(Mode.UNKNOWN, ""))
     statements: Statements = field(default_factory=Statements)
-    follows: bool | None = None
+    #: Of startup parameters.
+    parameters: list[Outcome] = field(default_factory=list)
     pipelining: Pipelining | None = None
     recommendation: Recommendation | None = None
 

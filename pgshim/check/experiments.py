@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from pgshim.check.failures import CheckFailure, NoAnswer, Refused
 from pgshim.check.wire import Answer, Wire
@@ -29,7 +29,7 @@ _SAMPLES, _SAMPLING = 20, 3.0
 Connect = Callable[[], Awaitable[Wire]]
 
 
-class Mode(str, Enum):
+class Mode(StrEnum):
     """When a pool's server goes to another client."""
 
     SESSION = "session"
@@ -46,7 +46,7 @@ class PoolMode:
     evidence: str
 
 
-class Kept(str, Enum):
+class Kept(StrEnum):
     """What becomes of a prepared statement's name."""
 
     BY_SESSION = "by the session"
@@ -91,13 +91,13 @@ async def find_mode(wire: Wire, connect: Connect) -> PoolMode:
             if isinstance(found, PoolMode):
                 return found
             if found == before:
-                return PoolMode(Mode.TRANSACTION, "a second client was given the server of the first one, which was idle")
+                return PoolMode(Mode.TRANSACTION, "a second client was given the first one's server, which was idle")
             for _ in range(_ROUNDS):
                 now = await process_id(wire)
                 if now != before:
                     return PoolMode(Mode.TRANSACTION, "one client's queries were answered by several servers")
     except NoAnswer:
-        return PoolMode(Mode.TRANSACTION, "one client waits while another one is in a transaction: the pool has one server")
+        return PoolMode(Mode.TRANSACTION, "one client waits for another one's transaction: the pool has one server")
     finally:
         for holder in holders:
             await let_go(holder)
@@ -156,7 +156,8 @@ async def prepare(wire: Wire) -> Statements:
         else:
             await _forget(wire, found.text)
             found.kept = Kept.BY_POOLER
-            found.evidence = f"it is called {found.server_name} there" if found.server_name else "it goes up without a name"
+            name = found.server_name
+            found.evidence = f"it is called {name} on the server" if name else "it goes up without a name"
     finally:
         await let_go(wire)
     return found
@@ -212,19 +213,29 @@ async def _name_on_the_server(wire: Wire, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pipelining:
-    """Whether three batches in flight were all answered, each with its own reply."""
+    """Whether three batches in flight were all answered, each with its own reply; None: not tried."""
 
-    in_one_write: bool
-    in_several_writes: bool
+    in_one_write: bool | None = None
+    in_several_writes: bool | None = None
 
     @property
     def is_fine(self) -> bool:
-        return self.in_one_write and self.in_several_writes
+        """Tried in both ways, and answered."""
+        return bool(self.in_one_write and self.in_several_writes)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.in_one_write is False or self.in_several_writes is False
 
 
-async def pipeline(connect: Connect) -> Pipelining:
-    """Three batches ahead of their replies, on connections of their own: who loses replies cannot be spoken to again."""
-    return Pipelining(await _pipelined(connect, at_once=True), await _pipelined(connect, at_once=False))
+async def pipeline(connect: Connect, *, in_several_writes: bool) -> Pipelining:
+    """Three batches ahead of their replies, on connections of their own: who loses replies cannot be spoken to again.
+
+    A pooler that loses them may give them to another client. So this is only for one that is known not to, and several
+    writes for one that keeps count of what it owes.
+    """
+    in_one = await _pipelined(connect, at_once=True)
+    return Pipelining(in_one, await _pipelined(connect, at_once=False) if in_several_writes else None)
 
 
 async def _pipelined(connect: Connect, *, at_once: bool) -> bool:

@@ -1,13 +1,13 @@
 """Why a check cannot go on.
 
-    CheckFailure
-    +-- Refused         an ErrorResponse: of the server, or of a pooler
-    +-- Lost            the connection was closed, without a word
-    +-- NoAnswer        nothing came in time
-    +-- TlsFailure      TLS that is insisted on is not to be had, or not with this certificate
-    +-- NotPostgres     whatever answers there does not speak the protocol
-    +-- PasswordNeeded  the server asks for one, and there is none
-    +-- LoginFailure    a way to log in that is not known here, or that is not safe
+CheckFailure
++-- Refused         an ErrorResponse: of the server, or of a pooler
++-- Lost            the connection was closed, without a word
++-- NoAnswer        nothing came in time
++-- TlsFailure      TLS that is insisted on is not to be had, or not with this certificate
++-- NotPostgres     whatever answers there does not speak the protocol
++-- PasswordNeeded  the server asks for one, and there is none
++-- LoginFailure    a way to log in that is not known here, or that is not safe
 """
 
 from __future__ import annotations

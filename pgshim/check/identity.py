@@ -23,11 +23,10 @@ _RENAMED = (
 
 #: Words of theirs in errors.
 _ERRORS = (
-    (re.compile(r"unsupported (?:options )?startup parameter|pgbouncer", re.IGNORECASE), PGBOUNCER),
+    (re.compile(r"unsupported (?:options )?startup parameter|statement pooling mode"), PGBOUNCER),
     (re.compile(r"\(E[A-Z]{5,}\)|Tenant or user not found"), SUPAVISOR),
     (re.compile(r"^odyssey: "), ODYSSEY),
     (re.compile(r"is wrong, or the database does not exist"), PGDOG),
-    (re.compile(r"pgshim"), PGSHIM),
 )
 
 
@@ -82,8 +81,8 @@ def identify(seen: Evidence) -> Identity:
 
 
 def _by_choice(seen: Evidence) -> Identity | None:
-    # Others repeat the name as one that they do not know.
-    if any(re.search(r"pgshim\.session (?!.*(?:unsupported|unrecognized))", error) for error in seen.errors):
+    # Others only repeat the name, as one that they do not know.
+    if any('"pgshim.session" requires a Boolean value' in error for error in seen.errors):
         return Identity(PGSHIM, "", "it knows the parameter pgshim.session")
     return None
 
@@ -145,7 +144,7 @@ def _by_key(seen: Evidence) -> Identity | None:
     if seen.is_the_server:
         return Identity(NONE, "", "the key at login is the server process's own")
     if seen.key_process_id and seen.backend_process_id:
-        return Identity(UNKNOWN, "", "there is one, for the key at login is not the server's; it does not give its name")
+        return Identity(UNKNOWN, "", "there is one, as the key at login is not the server's; it does not say which")
     return None
 
 

@@ -9,7 +9,7 @@ from pgshim.check import experiments, parameters
 from pgshim.check.course import Course
 from pgshim.check.experiments import Kept, Mode, PoolMode
 from pgshim.check.failures import CheckFailure
-from pgshim.check.identity import NONE, PGBOUNCER, PGSHIM, SUPAVISOR, UNKNOWN, identify
+from pgshim.check.identity import NONE, ODYSSEY, PGBOUNCER, PGCAT, PGDOG, PGSHIM, SUPAVISOR, UNKNOWN, identify
 from pgshim.check.parameters import Fate, Outcome
 from pgshim.check.recommendation import Found, recommend
 from pgshim.check.report import Level
@@ -22,6 +22,10 @@ STARTUP, SPEED, VERDICT = "Startup parameters", "Round trip", "What pgshim makes
 _CONFIGURATION = ("pool_mode", "max_prepared_statements", "ignore_startup_parameters", "default_pool_size")
 
 _CONSOLE = "pgbouncer"
+
+#: Where batches in flight are not safe, and why; and where several writes of them are.
+_LOSES_REPLIES = {SUPAVISOR: "Supavisor is known to lose replies", PGCAT: "pgcat is known to mix up replies"}
+_COUNTS_REPLIES = (PGBOUNCER, PGDOG, ODYSSEY, PGSHIM)
 
 
 async def look_at_server(course: Course) -> None:
@@ -47,8 +51,8 @@ async def look_at_speed(course: Course) -> None:
     """How long a query takes that has nothing to do."""
     found = await experiments.round_trips(await course.again())
     course.report.data["round_trip"] = {"samples": found.samples, "min_ms": found.least, "median_ms": found.median}
-    text = f"least {found.least:.2f} ms, median {found.median:.2f} ms, of {found.samples} times SELECT 1"
-    course.report.add(SPEED, "round trip", text, level=Level.PLAIN)
+    text = f"median {found.median:.2f} ms, least {found.least:.2f} ms, of {found.samples}"
+    course.report.add(SPEED, "SELECT 1", text, level=Level.PLAIN)
 
 
 async def look_at_pooler(course: Course) -> None:
@@ -61,6 +65,13 @@ async def look_at_pooler(course: Course) -> None:
     refusal = await parameters.unknown_parameter(connect)
     if refusal:
         seen.errors.append(refusal)
+    skipped = {}
+    if identify(seen).kind == SUPAVISOR:
+        skipped["search_path"] = "Supavisor opens a pool of its own for each value"
+    jit = (await (await course.again()).query("SHOW jit")).value
+    course.parameters = await parameters.try_all(connect, skipped, jit)
+    # The one for `options` says most: it goes first.
+    seen.errors[:0] = [one.text for one in reversed(course.parameters) if one.fate is Fate.REFUSED]
     course.statements = await experiments.prepare(await course.again())
     seen.server_name = course.statements.server_name
     if course.statements.mode is not None:
@@ -103,7 +114,8 @@ async def _ask_console(course: Course) -> None:
         if version.error is None and version.rows:
             seen.console_version = version.value
             rows = (await wire.query("SHOW CONFIG")).rows
-            found = {row[0]: row[1] for row in rows if row[0] in _CONFIGURATION}
+            said = {row[0]: row[1] for row in rows}
+            found = {name: said[name] for name in _CONFIGURATION if said.get(name)}
             course.report.data["pooler_configuration"] = found
     except CheckFailure as failure:
         seen.console_error = failure.text
@@ -121,7 +133,7 @@ def _add_identity(course: Course) -> None:
         course.report.add(POOLER, identity.kind, f"{identity.version}; {identity.evidence}".removeprefix("; "))
     configuration = course.report.data.get("pooler_configuration")
     if configuration:
-        text = ", ".join(f"{name} = {value}" for name, value in configuration.items() if value)
+        text = ", ".join(f"{name} = {value}" for name, value in configuration.items())
         course.report.add(POOLER, "configuration", text, level=Level.PLAIN)
 
 
@@ -145,14 +157,14 @@ async def look_at_statements(course: Course) -> None:
         fix = "pgshim keeps them; without it, they have to be turned off in the driver."
         report.add(PREPARED, "names", text, level=Level.NOTE, fix=fix)
         return
-    course.follows = data["follow"] = await experiments.follow(found, await course.again(), course.connect)
+    follows = data["follow"] = await experiments.follow(found, await course.again(), course.connect)
     if course.identity.kind == PGSHIM:
         report.add(PREPARED, "names", "kept by pgshim")
-    elif course.follows is False:
+    elif follows is False:
         text = f"{found.evidence}, and it was gone on another server"
         report.add(PREPARED, "names", text, level=Level.WARNING, fix="pgshim keeps them.")
     else:
-        seen = "and works on another server" if course.follows else "and no second server was there to try it on"
+        seen = "and works on another server" if follows else "and no second server was there to try it on"
         text = f"kept by the pooler: {found.evidence}, {seen}"
         fix = "After a schema change (0A000), and with SQL's DEALLOCATE, it may still fail; pgshim takes care of both."
         report.add(PREPARED, "names", text, level=Level.NOTE, fix=fix)
@@ -160,11 +172,19 @@ async def look_at_statements(course: Course) -> None:
 
 async def look_at_pipelines(course: Course) -> None:
     """Whether batches in flight are all answered."""
-    course.pipelining = found = await experiments.pipeline(course.connect)
+    is_shared = course.mode.mode is not Mode.SESSION
+    if is_shared and course.identity.kind in _LOSES_REPLIES:
+        course.report.data["pipelining"] = asdict(experiments.Pipelining())
+        text = f"not tried: {_LOSES_REPLIES[course.identity.kind]}, and another client could get them"
+        fix = "pgshim sends one batch at a time; without it, no driver may pipeline."
+        course.report.add(PIPELINES, "replies", text, level=Level.NOTE, fix=fix)
+        return
+    is_counted = not is_shared or course.identity.kind in _COUNTS_REPLIES
+    course.pipelining = found = await experiments.pipeline(course.connect, in_several_writes=is_counted)
     course.report.data["pipelining"] = asdict(found)
-    if found.is_fine:
-        text = "three batches in flight were all answered, sent in one write and in three"
-        course.report.add(PIPELINES, "replies", text)
+    if not found.has_failed:
+        ways = "sent in one write, and in three" if found.is_fine else "sent in one write"
+        course.report.add(PIPELINES, "replies", f"three batches in flight, {ways}, were all answered")
         return
     how = "in one write" if not found.in_one_write else "in three writes"
     text = f"three batches in flight, sent {how}: replies were lost or mixed up"
@@ -175,15 +195,7 @@ async def look_at_pipelines(course: Course) -> None:
 
 async def look_at_parameters(course: Course) -> None:
     """What becomes of what drivers and apps send at login."""
-
-    async def connect(extra: Sequence[tuple[str, str]]) -> Wire:
-        return await course.connect(extra=extra)
-
-    jit = (await (await course.again()).query("SHOW jit")).value
-    skipped = {}
-    if course.identity.kind == SUPAVISOR:
-        skipped["search_path"] = "Supavisor opens a pool of its own for each value"
-    found = await parameters.try_all(connect, skipped, jit)
+    found = course.parameters
     course.report.data["startup_parameters"] = [{**asdict(one), "fate": one.fate.value} for one in found]
     for fate in Fate:
         _add_fate(course, fate, [one for one in found if one.fate is fate])
@@ -204,8 +216,10 @@ def _add_fate(course: Course, fate: Fate, outcomes: list[Outcome]) -> None:
         text = f"{names}: dropped without a word"
         course.report.add(STARTUP, fate.value, text, level=Level.NOTE, fix=fix or "SET does it after the login.")
     else:
-        text = f'{names}: "{outcomes[0].text}"'
-        course.report.add(STARTUP, fate.value, text, level=Level.NOTE, fix=fix or "Leave them out, or have them ignored.")
+        example = "as in " if len({one.text for one in outcomes}) > 1 else ""
+        text = f'{names}: {example}"{outcomes[0].text}"'
+        fix = fix or "Leave them out, or have the pooler ignore them."
+        course.report.add(STARTUP, fate.value, text, level=Level.NOTE, fix=fix)
 
 
 def come_to_a_verdict(course: Course) -> None:
@@ -227,7 +241,8 @@ def come_to_a_verdict(course: Course) -> None:
         "command": made.command or None,
         "database_url": made.url or None,
     }
-    course.report.add(VERDICT, "pgshim", made.text, level=made.level, fix=made.fix)
+    label = {True: "needed", False: "not needed", None: "no use"}[made.is_needed]
+    course.report.add(VERDICT, label, made.text, level=made.level, fix=made.fix)
 
 
 STEPS: tuple[tuple[str, Callable[[Course], Awaitable[None]]], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from pgshim.check.experiments import process_id
 from pgshim.check.failures import CheckFailure, Refused
@@ -33,7 +33,7 @@ CHOICE = ("pgshim.session", "whoever-you-are")
 Connect = Callable[[Sequence[tuple[str, str]]], Awaitable[Wire]]
 
 
-class Fate(str, Enum):
+class Fate(StrEnum):
     """What becomes of a startup parameter."""
 
     TAKEN = "taken"
@@ -70,7 +70,7 @@ async def _try(connect: Connect, name: str, value: str, setting: str, expected: 
     try:
         wire = await connect([(name, value)])
     except Refused as refused:
-        return Outcome(name, Fate.REFUSED, refused.text)
+        return Outcome(name, Fate.REFUSED, refused.message)
     except CheckFailure as failure:
         return Outcome(name, Fate.NOT_TRIED, failure.text)
     try:

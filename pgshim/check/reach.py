@@ -18,7 +18,7 @@ from pgshim.settings import Address
 ADDRESS, TLS, LOGIN = "Address", "TLS", "Login"
 
 #: A certificate that has fewer days left is worth a warning.
-_SOON = 14
+_SOON, _FAR = 14, 1000
 
 
 async def look_at_addresses(course: Course) -> bool:
@@ -37,20 +37,20 @@ async def look_at_addresses(course: Course) -> bool:
         attempts += await asyncio.gather(*tried)
     course.attempt = next((attempt for attempt in attempts if attempt.error is None), None)
     report.data["addresses"] = [_as_data(attempt, attempt is course.attempt) for attempt in attempts]
+    has_failed = attempts and course.attempt is None
     for attempt in attempts:
-        _add_attempt(course, attempt)
+        _add_attempt(course, attempt, Level.PROBLEM if has_failed and len(attempts) == 1 else Level.NOTE)
     if course.attempt is not None:
         return True
-    if attempts:
-        report.add(
-            ADDRESS, "no connection", "no address answers", level=Level.PROBLEM, fix=advice.for_no_connection(attempts, target)
-        )
-    elif len(target.addresses) > 1:
+    if len(attempts) > 1:
+        fix = advice.for_no_connection(attempts, target)
+        report.add(ADDRESS, "no connection", "no address answers", level=Level.PROBLEM, fix=fix)
+    elif not attempts and len(target.addresses) > 1:
         report.add(ADDRESS, "no connection", "no host has an address", level=Level.PROBLEM)
     return False
 
 
-def _add_attempt(course: Course, attempt: Attempt) -> None:
+def _add_attempt(course: Course, attempt: Attempt, level: Level) -> None:
     where = attempt.where if attempt.address.is_unix else f"{attempt.where} port {attempt.address.port}"
     label = "socket" if attempt.address.is_unix else "IPv6" if attempt.is_ipv6 else "IPv4"
     of_host = f" ({attempt.address.host})" if attempt.address.host not in ("", attempt.where) else ""
@@ -59,8 +59,9 @@ def _add_attempt(course: Course, attempt: Attempt) -> None:
         text = f"{where}{of_host} answered in {attempt.seconds * 1000:.1f} ms{used}"
         course.report.add(ADDRESS, label, text)
     else:
-        # One address that does not answer is no harm where another one does; else the reason follows.
-        course.report.add(ADDRESS, label, f"{where}{of_host}: {network.reason(attempt.error)}", level=Level.NOTE)
+        # One address that does not answer is no harm where another one does.
+        fix = advice.for_no_connection([attempt], course.target) if level is Level.PROBLEM else ""
+        course.report.add(ADDRESS, label, f"{where}{of_host}: {network.reason(attempt.error)}", level=level, fix=fix)
 
 
 def _as_data(attempt: Attempt, is_used: bool) -> dict[str, object]:
@@ -93,7 +94,8 @@ async def look_at_tls(course: Course) -> bool:
     if course.wire.tls is None:
         _add_no_tls(course)
         return True
-    data |= {"is_encrypted": True, "version": course.wire.tls.version(), "cipher": (course.wire.tls.cipher() or ("",))[0]}
+    cipher, *_ = course.wire.tls.cipher() or ("",)
+    data |= {"is_encrypted": True, "version": course.wire.tls.version(), "cipher": cipher}
     course.has_tls = True
     report.add(TLS, "encryption", f"{data['version']}, {data['cipher']}")
     await _look_at_certificate(course, course.wire.tls.getpeercert(binary_form=True) or b"")
@@ -110,7 +112,8 @@ def _add_no_tls(course: Course) -> None:
         course.report.add(TLS, "encryption", f"none: {text}; nothing leaves the machine", level=Level.PLAIN)
         return
     text = f"none: {text}; data can be read on the way, and changed"
-    course.report.add(TLS, "encryption", text, level=Level.WARNING, fix=fix or "Say sslmode=require, better verify-full.")
+    fix = fix or "Say sslmode=require, better verify-full."
+    course.report.add(TLS, "encryption", text, level=Level.WARNING, fix=fix)
 
 
 async def _add_tls_failure(course: Course, failure: CheckFailure) -> None:
@@ -118,20 +121,19 @@ async def _add_tls_failure(course: Course, failure: CheckFailure) -> None:
     assert course.attempt is not None
     text, fix = failure.text, advice.for_failure(failure, course.target)
     if isinstance(failure, TlsFailure) and failure.verify_message:
-        text = f"the server's certificate is not accepted: {failure.verify_message} (sslmode={course.target.tls.mode})"
-        course.report.add(TLS, "encryption", text, level=Level.PROBLEM)
         unverified = replace(course.target, tls=replace(course.target.tls, mode="require"))
         wire = await Wire.open(unverified, course.attempt)
         certificate = wire.tls.getpeercert(binary_form=True) if wire.tls is not None else None
         await wire.leave()
-        await _look_at_certificate(course, certificate or b"")
+        await _look_at_certificate(course, certificate or b"", failure.verify_message)
         return
     if not fix and isinstance(failure, Lost | NoAnswer):
         fix = "Check host and port: whatever listens there may speak another protocol, or forbid this address."
     course.report.add(TLS, "connection", text, level=Level.PROBLEM, fix=fix)
 
 
-async def _look_at_certificate(course: Course, der: bytes) -> None:
+async def _look_at_certificate(course: Course, der: bytes, refused: str = "") -> None:
+    """What it says; `refused` is why it is not accepted as the URL wants it."""
     report, attempt = course.report, course.attempt
     assert attempt is not None
     data = report.data["tls"]
@@ -155,7 +157,7 @@ async def _look_at_certificate(course: Course, der: bytes) -> None:
         {"ca": one.ca, "is_accepted": one.is_accepted, "message": one.message, "is_of_the_name": one.is_of_the_name}
         for one in course.verdicts
     ]
-    _add_verdict(course, attempt.address, certificate)
+    _add_verdict(course, attempt.address, certificate, refused)
 
 
 def _add_validity(course: Course, certificate: certificates.Certificate) -> None:
@@ -167,12 +169,17 @@ def _add_validity(course: Course, certificate: certificates.Certificate) -> None
     elif days < _SOON:
         course.report.add(TLS, "valid", f"{period}: {days} days are left", level=Level.WARNING, fix="Have it renewed.")
     else:
-        course.report.add(TLS, "valid", f"{period}, {days} days are left", level=Level.PLAIN)
+        left = f", {days} days are left" if days < _FAR else ""
+        course.report.add(TLS, "valid", period + left, level=Level.PLAIN)
 
 
-def _add_verdict(course: Course, address: Address, certificate: certificates.Certificate | None) -> None:
+def _add_verdict(course: Course, address: Address, certificate: certificates.Certificate | None, refused: str) -> None:
     accepted = next((one for one in course.verdicts if one.is_accepted), None)
     if accepted is not None:
+        if refused:
+            fix = f"Say sslrootcert={accepted.ca}, with which it passes."
+            course.report.add(TLS, course.target.tls.mode, f"does not pass: {refused}", level=Level.PROBLEM, fix=fix)
+            return
         ca = "this machine's roots (sslrootcert=system)" if accepted.ca == "system" else accepted.ca
         course.report.add(TLS, "verify-full", f"passes, with {ca}")
         return
@@ -183,9 +190,11 @@ def _add_verdict(course: Course, address: Address, certificate: certificates.Cer
         fix = "Connect by one of the names in the certificate; verify-ca leaves the name out of it, and is weaker."
     else:
         fix = certificates.where_to_get(address.host, certificate)
-    is_wanted = course.target.tls.mode == "verify-full"
-    level = Level.PROBLEM if is_wanted else Level.NOTE
-    course.report.add(TLS, "verify-full", f"would not pass: {best.message} (tried {tried})", level=level, fix=fix)
+    if refused:
+        course.report.add(TLS, course.target.tls.mode, f"does not pass: {refused}", level=Level.PROBLEM, fix=fix)
+        return
+    text = f"would not pass: {best.message} (tried {tried})"
+    course.report.add(TLS, "verify-full", text, level=Level.NOTE, fix=fix)
 
 
 async def log_in(course: Course) -> bool:
@@ -245,11 +254,11 @@ async def _log_in(course: Course) -> None:
 def _add_login(course: Course, wire: Wire) -> None:
     authentication = wire.authentication
     assert authentication is not None
-    source = f", the password from {course.target.password_source}" if course.target.password_source else ""
+    source = f", password from {course.target.password_source}" if course.target.password_source else ""
     if authentication.method == "trust":
         source = ", no password was asked for"
-    text = f"{authentication.method} as {course.target.user}{source}, in {wire.login_seconds * 1000:.1f} ms"
-    course.report.add(LOGIN, "login", text)
+    text = f"as {course.target.user}{source}, in {wire.login_seconds * 1000:.1f} ms"
+    course.report.add(LOGIN, authentication.method, text)
     if SCRAM_PLUS in authentication.mechanisms:
         text = "SCRAM-SHA-256-PLUS is offered; through pgshim, as through poolers, it cannot be had"
         course.report.add(LOGIN, "channel binding", text, level=Level.PLAIN)

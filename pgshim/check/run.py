@@ -26,9 +26,11 @@ def run_check(target: Target, *, is_json: bool) -> int:
         raise ConfigurationError(
             f"pgshim check needs {' and '.join(missing)}, not installed here: pip install 'pgshim[check]'"
         )
+    from pgshim.check.contexts import check_files
     from pgshim.check.course import Course
     from pgshim.check.printing import Printer
 
+    check_files(target.tls)
     printer = Printer()
     report = Report() if is_json else Report(show=printer.show)
     if not is_json:

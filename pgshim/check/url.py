@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from urllib.parse import unquote, unquote_plus
@@ -42,9 +42,17 @@ _OF_THE_CONNECTION = frozenset(
 _TRUE = {"true": "require", "True": "require", "1": "require", "on": "require"}
 #: Environment variables of libpq's that say what a URL does not.
 _ENVIRONMENT = {
-    **{"user": "PGUSER", "dbname": "PGDATABASE", "host": "PGHOST", "port": "PGPORT", "sslmode": "PGSSLMODE"},
-    **{"sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY"},
-    **{"connect_timeout": "PGCONNECT_TIMEOUT", "application_name": "PGAPPNAME", "options": "PGOPTIONS"},
+    "user": "PGUSER",
+    "dbname": "PGDATABASE",
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "application_name": "PGAPPNAME",
+    "options": "PGOPTIONS",
 }
 
 
@@ -128,7 +136,7 @@ def _split(rest: str) -> tuple[dict[str, str], dict[str, str]]:
     user, _, password = login.partition(":")
     said = {"user": _decoded(user), "password": _decoded(password), "dbname": _decoded(database)}
     if re.fullmatch(r"[\[<{].*[\]>}]", said["password"]):
-        raise ConfigurationError("URL: the password is a placeholder in brackets; put the password there, and no bracket")
+        raise ConfigurationError("URL: the password is a placeholder in brackets; put the password there instead")
     said["host"], said["port"] = _hosts(hosts)
     return said, _query(query)
 
@@ -144,7 +152,7 @@ def _hosts(text: str) -> tuple[str, str]:
         if match is None:
             # Not repeated: of a URL that is cut in the wrong place it may be the password.
             raise ConfigurationError(
-                "URL: host and port cannot be read; write HOST:PORT, or [IPv6]:PORT, and percent-encode user and password"
+                "URL: host and port cannot be read; write HOST:PORT or [IPv6]:PORT, and percent-encode the password"
             )
         hosts.append(match["ipv6"] or _decoded(match["name"]))
         ports.append(match["port"] or "")
@@ -156,7 +164,7 @@ def _query(text: str) -> dict[str, str]:
     for part in filter(None, text.split("&")):
         name, equals, value = part.partition("=")
         if not equals:
-            raise ConfigurationError("URL: behind the ? there is a word without =; write NAME=VALUE, with & between them")
+            raise ConfigurationError("URL: behind the ? there is a word without =; write NAME=VALUE, and & between")
         # libpq takes a + as it is; the others take it for a space, which is what `options` means by it.
         decode = unquote_plus if name == "options" else unquote
         _check_percents(value)
@@ -171,7 +179,7 @@ def _decoded(text: str) -> str:
 
 def _check_percents(text: str) -> None:
     if _BAD_PERCENT.search(text):
-        raise ConfigurationError("URL: there is a % without two hexadecimal digits behind it; write %25 for a percent sign")
+        raise ConfigurationError("URL: there is a % without two hexadecimal digits behind; write %25 for it")
 
 
 def _addresses(hosts: str, ports: str) -> tuple[Address, ...]:
@@ -225,55 +233,29 @@ def _timeout(text: str, default: float) -> float:
     return float(text) or default
 
 
-def _remarks(scheme: str, rest: str, query: Mapping[str, str], given: Mapping[str, str]) -> list[Remark]:
-    remarks = []
+def _remarks(scheme: str, rest: str, query: Mapping[str, str], given: Mapping[str, str]) -> Iterator[Remark]:
     plain, _, driver = scheme.partition("+")
     if driver:
-        remarks.append(
-            Remark(
-                Level.NOTE,
-                "URL",
-                f"'{scheme}://' is SQLAlchemy's way to write it",
-                f"{_DRIVERS.get(driver, 'Drivers')}, psql and libpq take postgresql:// without +{driver}.",
-            )
-        )
+        fix = f"{_DRIVERS.get(driver, 'Drivers')}, psql and libpq take postgresql:// without +{driver}."
+        yield Remark(Level.NOTE, "scheme", f"'{scheme}://' is SQLAlchemy's way to write it", fix)
     if plain == "postgres":
-        remarks.append(
-            Remark(Level.NOTE, "URL", "'postgres://' is not taken by SQLAlchemy", "Write postgresql:// for it.")
-        )
+        text = "'postgres://' is not taken by SQLAlchemy"
+        yield Remark(Level.NOTE, "scheme", text, "Write postgresql://, which everybody takes.")
     if driver == "asyncpg" and "sslmode" in query:
-        remarks.append(
-            Remark(
-                Level.WARNING,
-                "URL",
-                "SQLAlchemy's dialect for asyncpg fails with sslmode (TypeError: unexpected keyword argument)",
-                f"Write ssl={given['sslmode']} instead; with pgshim, leave it out.",
-            )
-        )
+        text = "SQLAlchemy's dialect for asyncpg fails with sslmode (TypeError: unexpected keyword argument)"
+        fix = f"Write ssl={given['sslmode']} instead; with pgshim, leave it out."
+        yield Remark(Level.WARNING, "sslmode", text, fix)
     if "#" in rest:
-        remarks.append(
-            Remark(Level.WARNING, "URL", "there is a # in it, where many drivers cut a URL off", "Write %23 for it.")
-        )
+        text = "there is a # in it, where many drivers cut a URL off"
+        yield Remark(Level.WARNING, "encoding", text, "Write %23 for it.")
     workarounds = sorted(WORKAROUNDS & set(query))
     if workarounds:
-        remarks.append(
-            Remark(
-                Level.NOTE,
-                "URL",
-                f"{', '.join(workarounds)}: a workaround for poolers",
-                "With pgshim leave it out: it costs round trips.",
-            )
-        )
+        text = f"{', '.join(workarounds)}: to get along with a pooler"
+        yield Remark(Level.NOTE, "workaround", text, "With pgshim leave it out: it costs round trips.")
     if given.get("channel_binding") == "require":
-        remarks.append(
-            Remark(
-                Level.WARNING,
-                "URL",
-                "channel_binding=require cannot be met through a proxy that ends TLS, nor by most poolers",
-                "Leave it out for pgshim; the leg to the pooler is safe with --upstream-tls=verify-full.",
-            )
-        )
-    return remarks
+        text = "channel_binding=require cannot be met through a proxy that ends TLS, nor by most poolers"
+        fix = "Leave it out for pgshim; the leg to the pooler is safe with --upstream-tls=verify-full."
+        yield Remark(Level.WARNING, "channel_binding", text, fix)
 
 
 _DRIVERS = {"asyncpg": "asyncpg itself", "psycopg": "psycopg itself", "psycopg2": "psycopg2 itself"}

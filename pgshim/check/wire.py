@@ -76,18 +76,18 @@ class Wire:
         wants_tls = not attempt.address.is_unix and (context is not None or tls.mode != "disable")
         if context is None and wants_tls:
             context = context_for(tls)
+        assert (context is not None) == wants_tls
         try:
             sock = await connect(attempt.endpoint, target.connect_timeout)
         except OSError as error:
             raise Lost(f"could not connect to {attempt.address} again: {reason(error)}") from error
         try:
             async with asyncio.timeout(target.connect_timeout):
-                if wants_tls and not tls.is_direct and not await _has_tls(sock, must=tls.mode not in ("prefer", "allow")):
+                must = tls.mode not in ("prefer", "allow")
+                if wants_tls and not tls.is_direct and not await _has_tls(sock, must=must):
                     context = None
-                host = attempt.address.host if context is not None and wants_tls else None
-                reader, writer = await asyncio.open_connection(
-                    sock=sock, ssl=context if wants_tls else None, server_hostname=host
-                )
+                host = attempt.address.host if context is not None else None
+                reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=host)
         except BaseException as error:
             sock.close()
             if isinstance(error, ssl.SSLError):
@@ -155,16 +155,18 @@ class Wire:
                 if isinstance(message, backend.ErrorResponse) and found.error is None:
                     found.error = Refused(message)
                 elif isinstance(message, backend.DataRow):
-                    found.rows.append(tuple(value and value.decode("utf-8", "replace") for value in message.values))
+                    found.rows.append(tuple(map(_text, message.values)))
 
     async def close(self) -> None:
         """Say goodbye, if there is somebody to say it to."""
-        with contextlib.suppress(OSError):
-            self._writer.write(Terminate().encode())
+        if not self.is_lost:
+            with contextlib.suppress(OSError):
+                self._writer.write(Terminate().encode())
         await self.leave()
 
     async def leave(self) -> None:
         """Close the connection as it is."""
+        self.is_lost = True
         with contextlib.suppress(OSError, TimeoutError):
             self._writer.close()
             async with asyncio.timeout(1):
@@ -195,6 +197,10 @@ class Wire:
                 yield
         except TimeoutError as error:
             raise NoAnswer(f"no answer within {seconds:g} s") from error
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
 
 
 async def _has_tls(sock: socket.socket, *, must: bool) -> bool:
