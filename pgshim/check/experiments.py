@@ -35,7 +35,7 @@ class Mode(StrEnum):
     SESSION = "session"
     TRANSACTION = "transaction"
     STATEMENT = "statement"
-    UNKNOWN = "not known"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class PoolMode:
 
 
 class Kept(StrEnum):
-    """What becomes of a prepared statement's name."""
+    """Who keeps a prepared statement's name from one transaction to the next."""
 
-    BY_SESSION = "by the session"
-    BY_POOLER = "by the pooler"
-    NOT = "not kept"
-    UNKNOWN = "not known"
+    BY_SESSION = "session"
+    BY_POOLER = "pooler"
+    NOT = "none"
+    UNKNOWN = "unknown"
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pgshim.check.target import SUPABASE_POOLER, Target
 from pgshim.settings import is_under
 
 PGBOUNCER, SUPAVISOR, PGDOG, ODYSSEY, PGCAT = "PgBouncer", "Supavisor", "PgDog", "Odyssey", "pgcat"
-RDS_PROXY, PGSHIM, NONE, UNKNOWN = "RDS Proxy", "pgshim", "none", "not known"
+RDS_PROXY, PGSHIM, NONE, UNKNOWN = "RDS Proxy", "pgshim", "none", "unknown"
 
 #: What each calls a prepared statement of a client's on the server.
 _RENAMED = (

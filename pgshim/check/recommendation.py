@@ -119,9 +119,7 @@ def _tls_arguments(target: Target, found: Found) -> list[str]:
 
 def _url(target: Target, port: int) -> str:
     scheme = re.sub(r"^postgres(?!ql)", "postgresql", target.scheme)
-    is_in_url = target.password_source != "PGPASSWORD" and not target.password_source.startswith("/")
-    password = target.password if is_in_url else None
-    return app_url(replace(target, scheme=scheme, password=password), f"127.0.0.1:{port}")
+    return app_url(replace(target, scheme=scheme), f"127.0.0.1:{port}")
 
 
 def _port(upstream: Address) -> int:

@@ -11,6 +11,9 @@ from pgshim.settings import PUBLIC_POOLERS, Address, is_under
 #: What libpq's `sslmode` can be; `allow` asks for TLS only where it is insisted on.
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
+#: Where a password came from, of those in `Target.password_source`.
+THE_URL = "the URL"
+
 SUPABASE_POOLER, SUPABASE_DIRECT = (".pooler.supabase.com",), (".supabase.co",)
 
 
@@ -61,8 +64,8 @@ class Target:
 
 
 def app_url(target: Target, authority: str) -> str:
-    """The app's URL with another host and port, and *** for the password."""
-    login = quote(target.user, safe="") + (":***" if target.password is not None else "")
+    """The app's URL with another host and port, and *** for the password if it is in there."""
+    login = quote(target.user, safe="") + (":***" if target.password_source == THE_URL else "")
     query = f"?{urlencode(target.kept, quote_via=quote)}" if target.kept else ""
     return f"{target.scheme}://{login}@{authority}/{quote(target.database, safe='')}{query}"
 

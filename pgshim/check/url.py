@@ -16,7 +16,7 @@ from itertools import zip_longest
 from urllib.parse import unquote, unquote_plus
 
 from pgshim.check.report import Level, Remark
-from pgshim.check.target import SSL_MODES, Target, Tls, default_mode, socket_path
+from pgshim.check.target import SSL_MODES, THE_URL, Target, Tls, default_mode, socket_path
 from pgshim.errors import ConfigurationError
 from pgshim.settings import Address
 
@@ -73,7 +73,7 @@ def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_
         database=given.get("dbname") or user,
         tls=tls,
         password=given.get("password") or None,
-        password_source="the URL" if given.get("password") else "",
+        password_source=THE_URL if given.get("password") else "",
         password_file=given.get("passfile", ""),
         scheme=scheme,
         startup=tuple((name, given[name]) for name in ("application_name", "options") if given.get(name)),
@@ -154,7 +154,7 @@ def _hosts(text: str) -> tuple[str, str]:
             raise ConfigurationError(
                 "URL: host and port cannot be read; write HOST:PORT or [IPv6]:PORT, and percent-encode the password"
             )
-        hosts.append(match["ipv6"] or _decoded(match["name"]))
+        hosts.append(_decoded(match["ipv6"] or match["name"]))
         ports.append(match["port"] or "")
     return ",".join(hosts), ",".join(ports)
 
