@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pgshim.check.failures import CheckFailure, NoAnswer, Refused
-from pgshim.check.wire import Answer, Wire
+from pgshim.check.wire import REPLY_TIMEOUT, Answer, Wire
 from pgshim.protocol.frontend import Bind, Close, Execute, Parse, Query, Sync, Target
 
 #: Seconds after which a query that waits for another connection's transaction is known to wait.
 WAITING = 2.0
+
+#: Seconds that another connection has to wait for a server before there is none for it.
+PATIENCE = 4.0
 
 #: Seconds within which a pipelined batch is answered, or is not going to be.
 PIPELINED = 5.0
@@ -69,7 +72,7 @@ class Statements:
     mode: PoolMode | None = None
 
 
-async def process_id(wire: Wire, timeout: float = WAITING * 5) -> int:
+async def process_id(wire: Wire, timeout: float = REPLY_TIMEOUT) -> int:
     """Of the server that answers. Raises CheckFailure."""
     return int((await wire.query("SELECT pg_catalog.pg_backend_pid()", timeout)).value)
 
@@ -83,17 +86,19 @@ async def find_mode(wire: Wire, connect: Connect) -> PoolMode:
     holders: list[Wire] = []
     try:
         for _ in range(2):
+            holder = await connect()
             try:
-                holders.append(await connect())
-                found = await _hold(holders[-1])
+                found = await _hold(holder)
             except NoAnswer:
-                return PoolMode(Mode.SESSION, "a second client waits while the first one is idle: the pool is full")
+                await holder.leave()
+                return await _mode_of_a_full_pool(wire)
+            holders.append(holder)
             if isinstance(found, PoolMode):
                 return found
             if found == before:
                 return PoolMode(Mode.TRANSACTION, "a second client was given the first one's server, which was idle")
             for _ in range(_ROUNDS):
-                now = await process_id(wire)
+                now = await process_id(wire, PATIENCE)
                 if now != before:
                     return PoolMode(Mode.TRANSACTION, "one client's queries were answered by several servers")
     except NoAnswer:
@@ -106,10 +111,19 @@ async def find_mode(wire: Wire, connect: Connect) -> PoolMode:
     return PoolMode(Mode.SESSION, "a client kept its server, and no other client was given it")
 
 
+async def _mode_of_a_full_pool(wire: Wire) -> PoolMode:
+    """Where a second client waits for a server: does the first one have its own?"""
+    try:
+        await process_id(wire, PATIENCE)
+    except NoAnswer:
+        return PoolMode(Mode.UNKNOWN, "all servers of the pool are busy: try again when there is less to do")
+    return PoolMode(Mode.SESSION, "a second client waits while the first one is answered: the pool is full")
+
+
 async def _hold(wire: Wire) -> int | PoolMode:
     """Begin a transaction; the server's process id, or what refuses it."""
     try:
-        begun = await wire.query("BEGIN", WAITING * 2)
+        begun = await wire.query("BEGIN", PATIENCE)
         if begun.error is not None:
             raise begun.error
     except Refused as refused:
@@ -238,8 +252,14 @@ async def pipeline(connect: Connect, *, in_several_writes: bool) -> Pipelining:
     return Pipelining(in_one, await _pipelined(connect, at_once=False) if in_several_writes else None)
 
 
-async def _pipelined(connect: Connect, *, at_once: bool) -> bool:
+async def _pipelined(connect: Connect, *, at_once: bool) -> bool | None:
     wire = await connect()
+    try:
+        # First see that there is a server to be had.
+        await process_id(wire, PATIENCE)
+    except NoAnswer:
+        await wire.leave()
+        return None
     batches = [(Parse(b"", f"SELECT {number}".encode(), ()), *_execute(b""), Sync()) for number in (1, 2, 3)]
     try:
         if at_once:

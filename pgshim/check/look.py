@@ -182,6 +182,10 @@ async def look_at_pipelines(course: Course) -> None:
     is_counted = not is_shared or course.identity.kind in _COUNTS_REPLIES
     course.pipelining = found = await experiments.pipeline(course.connect, in_several_writes=is_counted)
     course.report.data["pipelining"] = asdict(found)
+    if found.in_one_write is None:
+        text = "not tried: no server was free for another connection"
+        course.report.add(PIPELINES, "replies", text, level=Level.PLAIN)
+        return
     if not found.has_failed:
         ways = "sent in one write, and in three" if found.is_fine else "sent in one write"
         course.report.add(PIPELINES, "replies", f"three batches in flight, {ways}, were all answered")

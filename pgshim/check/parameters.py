@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pgshim.check.experiments import process_id
-from pgshim.check.failures import CheckFailure, Refused
+from pgshim.check.experiments import PATIENCE, process_id
+from pgshim.check.failures import CheckFailure, NoAnswer, Refused
 from pgshim.check.wire import Wire
 
 #: Connections at a time.
 _AT_ONCE = 2
+
+#: Seconds to wait for a server where there was none for the one before.
+_IMPATIENCE = 0.2
 
 #: (name, value, the setting that shows whether it is in force, as SHOW gives it). Each value is harmless, and hardly
 #: anybody's default.
@@ -54,6 +57,7 @@ class Outcome:
 async def try_all(connect: Connect, skipped: dict[str, str], default_jit: str) -> list[Outcome]:
     """What becomes of each. `skipped` gives reasons (name -> text) not to try; `default_jit` is what jit is anyway."""
     gate = asyncio.Semaphore(_AT_ONCE)
+    waited: list[str] = []
 
     async def one(name: str, value: str, setting: str, expected: str) -> Outcome:
         if name in skipped:
@@ -61,22 +65,27 @@ async def try_all(connect: Connect, skipped: dict[str, str], default_jit: str) -
         if name == "jit" and default_jit == "off":
             value = expected = "on"
         async with gate:
-            return await _try(connect, name, value, setting, expected)
+            # In a pool whose servers are all taken each of them would have to wait; a refusal comes without one.
+            patience = _IMPATIENCE if waited else PATIENCE
+            try:
+                return await _try(connect, name, value, setting, expected, patience)
+            except NoAnswer:
+                waited.append(name)
+                return Outcome(name, Fate.NOT_TRIED, "no server was free for another connection")
 
     return list(await asyncio.gather(*(one(*parameter) for parameter in PARAMETERS)))
 
 
-async def _try(connect: Connect, name: str, value: str, setting: str, expected: str) -> Outcome:
+async def _try(connect: Connect, name: str, value: str, setting: str, expected: str, patience: float) -> Outcome:
+    """Raises CheckFailure but for a refusal."""
     try:
         wire = await connect([(name, value)])
     except Refused as refused:
         return Outcome(name, Fate.REFUSED, refused.message)
-    except CheckFailure as failure:
-        return Outcome(name, Fate.NOT_TRIED, failure.text)
     try:
-        found = (await wire.query(f"SHOW {setting}")).value
-    except CheckFailure as failure:
-        return Outcome(name, Fate.REFUSED, failure.text)
+        found = (await wire.query(f"SHOW {setting}", patience)).value
+    except Refused as refused:
+        return Outcome(name, Fate.REFUSED, refused.message)
     finally:
         await wire.close()
     return Outcome(name, Fate.TAKEN if found == expected else Fate.IGNORED)
@@ -92,9 +101,11 @@ async def unknown_parameter(connect: Connect) -> str:
         return ""
     try:
         # A pooler may log in before it has a server.
-        await process_id(wire)
-    except CheckFailure as failure:
-        return failure.text
+        await process_id(wire, PATIENCE)
+    except Refused as refused:
+        return refused.message
+    except CheckFailure:
+        return ""
     finally:
         await wire.close()
     return ""

@@ -1,13 +1,22 @@
 """Checks of real poolers and servers, in every mode; and that nothing of a check is left on their servers."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from socket import AF_INET
 
 import psycopg
 import pytest
 
+from pgshim.check.course import Course
+from pgshim.check.experiments import Mode, PoolMode, find_mode, process_id
+from pgshim.check.network import attempt
+from pgshim.check.report import Report
+from pgshim.check.url import read_url
+from pgshim.check.wire import Wire
 from pgshim.demo.processes import Endpoint
 from pgshim.demo.servers import PgBouncer, PgshimProcess, PostgresServer
+from pgshim.proxy.upstream import Endpoint as Resolved
 from tests.check.conftest import Checked, checked
 from tests.poolers.setups import CurrentPgBouncer, Supavisor
 
@@ -42,7 +51,9 @@ def assert_nothing_is_left(endpoint: Endpoint, postgres: PostgresServer, servers
             ).fetchall()[0]
             assert (zone, encoding) == ("Etc/UTC", "UTF8")
     with psycopg.connect(postgres.endpoint("postgres").url) as direct:
-        assert direct.execute("SELECT count(*) FROM pg_locks WHERE locktype IN ('advisory', 'relation') AND pid <> pg_backend_pid()").fetchone() == (0,)
+        assert direct.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype IN ('advisory', 'relation') AND pid <> pg_backend_pid()"
+        ).fetchone() == (0,)
         assert direct.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'").fetchone() == (0,)
 
 
@@ -88,7 +99,7 @@ def test_a_transaction_pool_that_others_use(postgres: PostgresServer) -> None:
         assert_nothing_is_left(pooler.endpoint(), postgres)
 
 
-@pytest.mark.parametrize("size", [1, 3, 20])
+@pytest.mark.parametrize("size", [3, 20])
 def test_a_session_pool(postgres: PostgresServer, size: int) -> None:
     with PgBouncer(postgres, pool_mode="session", pool_size=size) as pooler:
         found = checked(pooler.endpoint().url)
@@ -96,6 +107,39 @@ def test_a_session_pool(postgres: PostgresServer, size: int) -> None:
         assert found.data["recommendation"]["is_needed"] is False
         assert found.data["prepared_statements"]["kept"] == "session"
         assert_nothing_is_left(pooler.endpoint(), postgres, servers=min(size, 3))
+
+
+def test_a_session_pool_without_a_free_server(postgres: PostgresServer) -> None:
+    with PgBouncer(postgres, pool_mode="session", pool_size=1) as pooler:
+        found = checked(pooler.endpoint().url)
+        assert found.exit_code == 0
+        assert found.data["pipelining"]["in_one_write"] is None
+        assert found.fate_of("statement_timeout") == "refused"
+        assert found.fate_of("application_name") == "not tried"
+        assert "no server was free" in found.text
+
+
+def test_a_pool_that_is_busy_is_not_taken_for_another_mode(postgres: PostgresServer) -> None:
+    """The first client's own server is taken from it while it is idle."""
+    with PgBouncer(postgres, pool_size=2) as pooler, ExitStack() as stack:
+
+        async def meanwhile() -> PoolMode:
+            course = Course(read_url(pooler.endpoint().url, {}), Report())
+            course.attempt = await attempt(course.target.addresses[0], Resolved(AF_INET, ("127.0.0.1", pooler.port)), 5)
+            wire = await course.again()
+            await process_id(wire)
+
+            async def connect() -> Wire:
+                second = await course.connect()
+                await asyncio.to_thread(stack.enter_context, one_connection_each(pooler.endpoint(), 2))
+                return second
+
+            try:
+                return await find_mode(wire, connect)
+            finally:
+                await wire.close()
+
+        assert asyncio.run(meanwhile()).mode is Mode.UNKNOWN
 
 
 def test_a_statement_pool_is_a_problem(postgres: PostgresServer) -> None:

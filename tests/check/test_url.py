@@ -46,7 +46,11 @@ def test_hosts_and_ports(url: str, addresses: list[tuple[str, int]]) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://u@%2Frun%2Fpg:6432/d", "postgresql:///d?host=/run/pg&port=6432", "postgresql://u@/d?host=%2Frun%2Fpg%2F&port=6432"],
+    [
+        "postgresql://u@%2Frun%2Fpg:6432/d",
+        "postgresql:///d?host=/run/pg&port=6432",
+        "postgresql://u@/d?host=%2Frun%2Fpg%2F&port=6432",
+    ],
 )
 def test_the_directory_of_a_unix_socket(url: str) -> None:
     assert read(url).addresses == (Address(path="/run/pg/.s.PGSQL.6432"),)
@@ -150,5 +154,10 @@ def test_the_password_is_nowhere_to_be_seen() -> None:
 
 def test_options_take_the_urls_place() -> None:
     target = with_tls(read("postgresql://h/d?sslmode=require"), mode="", ca="/ca.crt", certificate="c", key="k")
-    assert (target.tls.mode, target.tls.ca, target.tls.certificate, target.tls.key) == ("verify-full", "/ca.crt", "c", "k")
+    assert (target.tls.mode, target.tls.ca, target.tls.certificate, target.tls.key) == (
+        "verify-full",
+        "/ca.crt",
+        "c",
+        "k",
+    )
     assert with_tls(target, mode="verify-ca", ca="", certificate="", key="").tls.mode == "verify-ca"
