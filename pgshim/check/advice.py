@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 
-from pgshim.check.failures import CheckFailure, NotPostgres, PasswordNeeded, Refused
+from pgshim.check.failures import CheckFailure, Lost, NoAnswer, NotPostgres, PasswordNeeded, Refused
 from pgshim.check.network import Attempt
 from pgshim.check.target import SUPABASE_DIRECT, SUPABASE_POOLER, Target
 from pgshim.protocol import hot
@@ -69,6 +69,8 @@ def for_failure(failure: CheckFailure, target: Target) -> str:
             "Put it in PGPASSWORD or in ~/.pgpass (HOST:PORT:DATABASE:USER:PASSWORD, chmod 600), or in the URL behind"
             " the user, percent-encoded; on a terminal it is asked for."
         )
+    if isinstance(failure, Lost | NoAnswer):
+        return "Its log says why: the server's, or the pooler's, or that of a proxy or firewall in between."
     if isinstance(failure, NotPostgres):
         return "Check host and port: a web server, or another protocol's, may be listening there."
     return ""

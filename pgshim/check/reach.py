@@ -127,7 +127,7 @@ async def _add_tls_failure(course: Course, failure: CheckFailure) -> None:
         await wire.leave()
         await _look_at_certificate(course, certificate or b"", failure.verify_message)
         return
-    if not fix and isinstance(failure, Lost | NoAnswer):
+    if isinstance(failure, Lost | NoAnswer):
         fix = "Check host and port: whatever listens there may speak another protocol, or forbid this address."
     course.report.add(TLS, "connection", text, level=Level.PROBLEM, fix=fix)
 
@@ -145,6 +145,7 @@ async def _look_at_certificate(course: Course, der: bytes, refused: str = "") ->
     if certificate is not None:
         data["certificate"] = {
             **asdict(certificate),
+            "names": list(certificate.names),
             "not_before": certificate.not_before.isoformat(),
             "not_after": certificate.not_after.isoformat(),
         }

@@ -181,6 +181,10 @@ class Wire:
         except asyncio.IncompleteReadError as error:
             self.is_lost = True
             raise Lost("the connection was closed without a word") from error
+        except ssl.SSLError as error:
+            # With TLS 1.3 a server says only after the handshake that it wants a certificate.
+            self.is_lost = True
+            raise _tls_failure(error) from error
         except OSError as error:
             self.is_lost = True
             raise Lost(f"the connection was lost: {reason(error)}") from error
@@ -231,7 +235,8 @@ def _tls_failure(error: ssl.SSLError) -> TlsFailure:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailure("the certificate is not accepted", verify_message=error.verify_message)
     what = (error.reason or str(error)).replace("_", " ").lower()
-    return TlsFailure(
-        f"the TLS handshake failed: {what}",
-        "TLS 1.2 is the least that is spoken here; and the server may want a client certificate (sslcert, sslkey).",
-    )
+    if "certificate required" in what or "handshake failure" in what:
+        fix = "The server wants a client certificate: give sslcert and sslkey."
+    else:
+        fix = "TLS 1.2 is the least that is spoken here; the server's log says more."
+    return TlsFailure(f"TLS failed: {what}", fix)
