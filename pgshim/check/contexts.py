@@ -34,7 +34,7 @@ def context_for(tls: Tls) -> ssl.SSLContext:
 
 def check_files(tls: Tls) -> None:
     """Raises ConfigurationError for files that are no good, before anybody is spoken to."""
-    verifying(tls, tls.ca or "system")
+    verifying(tls, tls.ca or default_file("root.crt") or "system")
 
 
 def verifying(tls: Tls, ca: str, *, has_name: bool = True) -> ssl.SSLContext:

@@ -145,6 +145,7 @@ async def _settle(wire: Wire) -> None:
     with suppress(CheckFailure):
         while (await wire.answer(WAITING)).rows != [("settled",)]:
             pass
+        wire.is_lost = False
 
 
 async def prepare(wire: Wire) -> Statements:

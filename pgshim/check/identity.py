@@ -61,15 +61,6 @@ class Identity:
     version: str
     evidence: str
 
-    @property
-    def name(self) -> str:
-        """With its version, if that is known."""
-        return f"{self.kind} {self.version}".strip()
-
-    @property
-    def is_pooler(self) -> bool:
-        return self.kind not in (NONE, UNKNOWN, PGSHIM)
-
 
 def identify(seen: Evidence) -> Identity:
     """The first that speaks for one of them, from the surest on."""

@@ -33,7 +33,7 @@ async def look_at_server(course: Course) -> None:
     wire = await course.again()
     said = wire.parameters
     seen = course.evidence
-    seen.host = course.target.addresses[0].host
+    seen.host = wire.attempt.address.host
     seen.parameters = dict(said)
     seen.key_process_id = wire.process_id
     seen.backend_process_id = await experiments.process_id(wire)

@@ -47,7 +47,10 @@ async def resolve(address: Address, timeout: float) -> list[Endpoint]:
         return [Endpoint(socket.AF_UNIX, address.path)]
     async with asyncio.timeout(timeout):
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
     return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pgshim.check.certificates import Verdict
 from pgshim.check.experiments import Mode, Pipelining
-from pgshim.check.identity import NONE, PGBOUNCER, PGSHIM, SUPAVISOR, Identity
+from pgshim.check.identity import NONE, PGBOUNCER, PGSHIM, Identity
 from pgshim.check.report import Level
 from pgshim.check.target import SUPABASE_POOLER, Target, app_url
 from pgshim.settings import DEFAULT_PORT, Address
@@ -134,8 +134,3 @@ def _is_from_1_21_on(version: str) -> bool:
 
 def _is_fine(pipelining: Pipelining | None) -> bool:
     return pipelining is not None and pipelining.is_fine
-
-
-def is_known_to_drop(identity: Identity) -> bool:
-    """Whether it makes a pool for each search_path: not to be tried for the sake of a report."""
-    return identity.kind == SUPAVISOR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pgshim.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pgshim.check.course import Course
+    from pgshim.check.printing import Printer
 
 
 def run_check(target: Target, *, is_json: bool) -> int:
@@ -38,15 +40,23 @@ def run_check(target: Target, *, is_json: bool) -> int:
     course = Course(target, report, _ask_on_terminal())
     try:
         asyncio.run(check(course))
+        _print_rest(course, None if is_json else printer)
     except KeyboardInterrupt:
         return 130
-    if is_json:
-        print(report.as_json())
+    except BrokenPipeError:
+        # `pgshim check ... | head`: nobody reads on, which is nobody's fault. Python would say so again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return report.exit_code
+
+
+def _print_rest(course: Course, printer: Printer | None) -> None:
+    """What comes when all is over: the JSON, or the lines to copy."""
+    if printer is None:
+        print(course.report.as_json(), flush=True)
     elif course.recommendation is not None:
         for label, text in (("command line", course.recommendation.command), ("the app", course.recommendation.url)):
             if text:
                 printer.show_verbatim("What pgshim makes of it", label, _as_variable(label, text))
-    return report.exit_code
 
 
 async def check(course: Course) -> None:

@@ -65,7 +65,7 @@ def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_
         if not given.get(name) and environment.get(variable):
             given[name] = environment[variable]
     addresses = _addresses(given.get("host", ""), given.get("port", ""))
-    user = given.get("user") or getpass.getuser()
+    user = given.get("user") or _own_name()
     tls = _tls(given, addresses)
     return Target(
         addresses=addresses,
@@ -85,7 +85,7 @@ def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_
 
 def from_address(address: Address, user: str, database: str, *, connect_timeout: float) -> Target:
     """What options say instead of a URL; empty ones leave it to PGUSER and PGDATABASE."""
-    user = user or os.environ.get("PGUSER") or getpass.getuser()
+    user = user or os.environ.get("PGUSER") or _own_name()
     return Target(
         addresses=(address,),
         user=user,
@@ -108,6 +108,14 @@ def with_tls(target: Target, *, mode: str, ca: str, certificate: str, key: str) 
         key=key or tls.key,
     )
     return replace(target, tls=tls)
+
+
+def _own_name() -> str:
+    """Of whoever runs this. Raises ConfigurationError where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise ConfigurationError("URL: no user is named; write postgresql://USER@HOST/DATABASE") from error
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
@@ -178,6 +186,8 @@ def _decoded(text: str) -> str:
 
 
 def _check_percents(text: str) -> None:
+    if "%00" in text:
+        raise ConfigurationError("URL: there is a %00 in it, which no part of it can have; leave it out")
     if _BAD_PERCENT.search(text):
         raise ConfigurationError("URL: there is a % without two hexadecimal digits behind; write %25 for it")
 

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 
@@ -100,9 +100,13 @@ class Wire:
         return cls(reader, writer, attempt)
 
     async def login(self, target: Target, *, database: str = "", extra: Sequence[tuple[str, str]] = ()) -> None:
-        """Log in, with the target's startup parameters, or with `extra` instead. Raises CheckFailure."""
+        """Log in, with the target's startup parameters, and `extra`. Raises CheckFailure."""
         parameters = {"user": target.user, "database": database or target.database}
-        parameters |= dict(extra) if extra else dict(target.startup)
+        parameters |= dict(target.startup)
+        for name, value in extra:
+            # Supavisor may find the project by what the URL has there.
+            has_more = name == "options" and name in parameters
+            parameters[name] = f"{parameters[name]} {value}" if has_more else value
         is_safe = self.tls is not None or self.attempt.endpoint.is_loopback or target.tls.mode == "disable"
         self.authentication = Authentication(target.user, target.password, may_send_in_clear=is_safe)
         started = time.perf_counter()
@@ -195,11 +199,12 @@ class Wire:
         return message
 
     @contextlib.asynccontextmanager
-    async def _limit(self, seconds: float):  # type: ignore[no-untyped-def]
+    async def _limit(self, seconds: float) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
+            self.is_lost = True
             raise NoAnswer(f"no answer within {seconds:g} s") from error
 
 

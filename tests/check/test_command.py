@@ -61,6 +61,15 @@ def test_the_report_for_machines(pooler: PgBouncer) -> None:
     assert {finding["level"] for finding in data["findings"]} <= {"note", "warning"}
 
 
+def test_a_reader_who_leaves_early_gets_no_traceback() -> None:
+    arguments = f"{sys.executable} -m pgshim check postgresql://u:p@127.0.0.1:1/d"
+    environment = {**clean_environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        f"{arguments} | true", shell=True, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_a_problem_is_exit_code_1_in_both() -> None:
     url = "postgresql://u:p@127.0.0.1:1/d"
     assert pgshim("check", url).returncode == 1

@@ -176,8 +176,9 @@ def test_nothing_listens_at_the_socket() -> None:
     assert "unix_socket_directories" in only_problem(checked("postgresql://u:p@/d?host=/nonexistent&port=1"))
 
 
-def test_a_name_that_nobody_knows() -> None:
-    assert "spelling" in only_problem(checked("postgresql://u:p@no-such-host.invalid/d"))
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70 + ".example"])
+def test_a_name_that_nobody_knows(host: str) -> None:
+    assert "spelling" in only_problem(checked(f"postgresql://u:p@{host}/d"))
 
 
 def resolved_to(patch: pytest.MonkeyPatch, *addresses: str, error: OSError) -> None:

@@ -1,11 +1,9 @@
 """Checks of real poolers and servers, in every mode; and that nothing of a check is left on their servers."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from socket import AF_INET
 
-import psycopg
 import pytest
 
 from pgshim.check.course import Course
@@ -14,47 +12,13 @@ from pgshim.check.network import attempt
 from pgshim.check.report import Report
 from pgshim.check.url import read_url
 from pgshim.check.wire import Wire
-from pgshim.demo.processes import Endpoint
 from pgshim.demo.servers import PgBouncer, PgshimProcess, PostgresServer
 from pgshim.proxy.upstream import Endpoint as Resolved
 from tests.check.conftest import Checked, checked
-from tests.poolers.setups import CurrentPgBouncer, Supavisor
+from tests.check.traces import assert_nothing_is_left, one_connection_each
+from tests.poolers.setups import Supavisor
 
 REFUSED_BY_1_18 = ("extra_float_digits", "search_path", "statement_timeout", "jit", "options")
-
-
-@contextmanager
-def one_connection_each(endpoint: Endpoint, number: int) -> Iterator[list[psycopg.Connection]]:
-    """Connections that hold a server each."""
-    with ExitStack() as stack:
-        connections = []
-        for _ in range(number):
-            connection = stack.enter_context(psycopg.connect(endpoint.url, prepare_threshold=None))
-            connection.execute("SELECT 1")
-            connections.append(connection)
-        yield connections
-
-
-def assert_nothing_is_left(endpoint: Endpoint, postgres: PostgresServer, servers: int = 3) -> None:
-    """On every server of the pool: no statement, no setting, no transaction; and no lock of anybody's."""
-    with one_connection_each(endpoint, servers) as connections:
-        for connection in connections:
-            statements = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
-            assert not [text for (text,) in statements if "pgshim" in text]
-            settings = connection.execute(
-                "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name = ANY(%s)",
-                [["search_path", "statement_timeout", "lock_timeout", "jit", "extra_float_digits"]],
-            ).fetchall()
-            assert settings == []
-            (zone, encoding) = connection.execute(
-                "SELECT current_setting('TimeZone'), current_setting('client_encoding')"
-            ).fetchall()[0]
-            assert (zone, encoding) == ("Etc/UTC", "UTF8")
-    with psycopg.connect(postgres.endpoint("postgres").url) as direct:
-        assert direct.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype IN ('advisory', 'relation') AND pid <> pg_backend_pid()"
-        ).fetchone() == (0,)
-        assert direct.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'").fetchone() == (0,)
 
 
 def command(found: Checked) -> str:
@@ -158,27 +122,6 @@ def test_an_administrator_is_told_version_and_configuration(pooler: PgBouncer) -
     assert found.data["pooler_configuration"]["pool_mode"] == "transaction"
 
 
-def test_a_pooler_that_keeps_statements(postgres: PostgresServer) -> None:
-    with CurrentPgBouncer(postgres) as pooler:
-        found = checked(pooler.endpoint().url)
-        assert found.data["pooler"]["kind"] == "PgBouncer"
-        assert found.data["pooler"]["version"] == "1.21 or later"
-        assert found.data["prepared_statements"]["kept"] == "pooler"
-        assert found.data["prepared_statements"]["follow"] is True
-        assert command(found).endswith("--pipeline through")
-        assert_nothing_is_left(pooler.endpoint(), postgres)
-        # What it believes of its servers does no harm: the next check finds the same.
-        assert checked(pooler.endpoint().url).data["prepared_statements"]["follow"] is True
-
-
-def test_a_pooler_that_could_keep_statements_and_does_not(postgres: PostgresServer) -> None:
-    with CurrentPgBouncer(postgres, 0) as pooler:
-        found = checked(pooler.endpoint().url)
-        assert found.data["prepared_statements"]["kept"] == "none"
-        assert found.data["pooler"]["version"] == "1.20 or later"
-        assert_nothing_is_left(pooler.endpoint(), postgres)
-
-
 def test_the_stand_in_for_supavisor(postgres: PostgresServer) -> None:
     with Supavisor(postgres) as pooler:
         found = checked(pooler.endpoint().url)
@@ -225,6 +168,14 @@ def test_options_of_the_url_that_the_pooler_refuses(pooler: PgBouncer) -> None:
     assert 'with options of the URL it is refused: "unsupported startup parameter: options"' in found.text
     assert found.exit_code == 0
     assert found.data["recommendation"]["is_needed"] is True
+
+
+def test_options_of_the_url_by_which_supavisor_finds_the_project(postgres: PostgresServer) -> None:
+    """They go up with every connection, the one that tries `options` included."""
+    found = checked(postgres.endpoint().url + "?options=-c%20jit%3Doff&application_name=mine")
+    assert found.fate_of("options") == "taken"
+    assert found.data["server"]["parameters"]["application_name"] == "mine"
+    assert "jit" in [one["name"] for one in found.data["startup_parameters"] if one["fate"] == "taken"]
 
 
 def test_several_hosts_the_first_that_answers_is_used(pooler: PgBouncer) -> None:

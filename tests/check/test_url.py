@@ -130,6 +130,7 @@ def test_what_an_app_could_stumble_over_in_the_url_itself(url: str, words: str) 
         ("postgresql://u@h:hunter2/d", "HOST:PORT"),
         ("postgresql://u@h/d?sslmode=maybe", "'maybe'"),
         ("postgresql://u@h/d?word", "NAME=VALUE"),
+        ("postgresql://u:hunter2%00@h/d", "%00"),
         ("postgresql://u@/d?host=a,b,c&port=1,2", "3 hosts and 2 ports"),
         ("postgresql://u@h/d?connect_timeout=soon", "'soon'"),
     ],
