@@ -7,7 +7,7 @@ import socket
 
 from pgshim.check.failures import CheckFailure, Lost, NoAnswer, NotPostgres, PasswordNeeded, Refused
 from pgshim.check.network import Attempt
-from pgshim.check.target import SUPABASE_DIRECT, SUPABASE_POOLER, Target
+from pgshim.check.target import SUPABASE_DIRECT, SUPABASE_POOLER, THE_URL, Target
 from pgshim.protocol import hot
 from pgshim.session.hints import with_hint
 from pgshim.settings import Address, is_under
@@ -82,9 +82,10 @@ def _for_refusal(refused: Refused, target: Target) -> str:
         return _for_tenant(target)
     if refused.sqlstate == "28P01" or _PASSWORD.search(text):
         source = f"it came from {target.password_source}" if target.password_source else "there was none"
+        encoding = " In a URL, characters such as @ : / ? # % have to be percent-encoded."
         return (
-            f"Check the user, and the password ({source}). In a URL, characters such as @ : / ? # % have to be"
-            " percent-encoded. Poolers block an address that goes on trying: this was one attempt."
+            f"Check the user, and the password ({source}).{encoding if target.password_source == THE_URL else ''}"
+            " Poolers block an address that goes on trying: this was one attempt."
         )
     for sqlstate, pattern, fix in _REFUSALS:
         if sqlstate in (None, refused.sqlstate) and pattern.search(text):

@@ -108,7 +108,7 @@ def _by_error(seen: Evidence) -> Identity | None:
     for error in seen.errors:
         for pattern, kind in _ERRORS:
             if pattern.search(error):
-                return Identity(kind, _pgbouncer_version(error), f'its error says so: "{error}"')
+                return Identity(kind, _pgbouncer_version(error), f'by its words: "{error}"')
     if seen.console_error.startswith("not allowed"):
         return Identity(PGBOUNCER, "", "there is a database pgbouncer, for its administrators only")
     return None
@@ -135,7 +135,9 @@ def _by_key(seen: Evidence) -> Identity | None:
     if seen.is_the_server:
         return Identity(NONE, "", "the key at login is the server process's own")
     if seen.key_process_id and seen.backend_process_id:
-        return Identity(UNKNOWN, "", "there is one, as the key at login is not the server's; it does not say which")
+        return Identity(
+            UNKNOWN, "", "something is in between: the key at login is not the server's; it does not say what"
+        )
     return None
 
 

@@ -68,8 +68,10 @@ async def look_at_pooler(course: Course) -> None:
     skipped = {}
     if identify(seen).kind == SUPAVISOR:
         skipped["search_path"] = "Supavisor opens a pool of its own for each value"
-    jit = (await (await course.again()).query("SHOW jit")).value
-    course.parameters = await parameters.try_all(connect, skipped, jit)
+    # A server before 11 does not have it.
+    answer = await (await course.again()).query("SHOW jit")
+    jit = answer.rows[0][0] if answer.rows else ""
+    course.parameters = await parameters.try_all(connect, skipped, jit or "")
     # The one for `options` says most: it goes first.
     seen.errors[:0] = [one.text for one in reversed(course.parameters) if one.fate is Fate.REFUSED]
     course.statements = await experiments.prepare(await course.again())

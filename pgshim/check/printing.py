@@ -37,7 +37,7 @@ class Printer:
 
     def show(self, section: str, remark: Remark) -> None:
         """One line: mark, label, text, and below it what to do."""
-        self._head(section)
+        self.begin(section)
         style = _STYLES.get(remark.level, "")
         first, *rest = self._wrapped(remark.text)
         mark = f"  {_MARKS[remark.level]:<6}"
@@ -49,11 +49,12 @@ class Printer:
 
     def show_verbatim(self, section: str, label: str, text: str) -> None:
         """A line to copy: it is not wrapped."""
-        self._head(section)
+        self.begin(section)
         self._write([(f"  {label}", "")])
         self._write([(f"      {text}", "bold")])
 
-    def _head(self, section: str) -> None:
+    def begin(self, section: str) -> None:
+        """Its name, unless it stands there already: what takes a while has a heading by then."""
         if section != self._section:
             self._section = section
             self._write([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 
 from pgshim.check import advice, certificates, network
@@ -273,3 +274,10 @@ def _add_login(course: Course, wire: Wire) -> None:
         "password_source": course.target.password_source or None,
         "milliseconds": round(wire.login_seconds * 1000, 2),
     }
+
+
+STEPS: tuple[tuple[str, Callable[[Course], Awaitable[bool]]], ...] = (
+    (ADDRESS, look_at_addresses),
+    (TLS, look_at_tls),
+    (LOGIN, log_in),
+)

@@ -35,9 +35,10 @@ class Remark:
 
 @dataclass
 class Report:
-    """The lines of each section go to `show` as they come."""
+    """The lines of each section go to `show` as they come; `begin` hears what is looked at next."""
 
     show: Callable[[str, Remark], None] = lambda section, remark: None
+    begin: Callable[[str], None] = lambda section: None
     #: One entry for each section of the JSON.
     data: dict[str, Any] = field(default_factory=dict)
     findings: list[dict[str, str]] = field(default_factory=list)

@@ -34,7 +34,7 @@ def run_check(target: Target, *, is_json: bool) -> int:
 
     check_files(target.tls)
     printer = Printer()
-    report = Report() if is_json else Report(show=printer.show)
+    report = Report() if is_json else Report(show=printer.show, begin=printer.begin)
     if not is_json:
         printer.title(f"pgshim check {target.url}")
     course = Course(target, report, _ask_on_terminal())
@@ -74,10 +74,12 @@ async def check(course: Course) -> None:
     for remark in target.remarks:
         course.report.put("URL", remark)
     try:
-        for step in (reach.look_at_addresses, reach.look_at_tls, reach.log_in):
+        for name, step in reach.STEPS:
+            course.report.begin(name)
             if not await step(course):
                 return
         for name, look_at in look.STEPS:
+            course.report.begin(name)
             try:
                 await look_at(course)
             except CheckFailure as failure:
