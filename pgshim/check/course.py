@@ -52,5 +52,7 @@ class Course:
     async def again(self) -> Wire:
         """The connection, or a new one in its place where it was lost. Raises CheckFailure."""
         if self.wire is None or self.wire.is_lost:
+            if self.wire is not None:
+                await self.wire.leave()
             self.wire = await self.connect()
         return self.wire

@@ -86,13 +86,12 @@ async def find_mode(wire: Wire, connect: Connect) -> PoolMode:
     holders: list[Wire] = []
     try:
         for _ in range(2):
-            holder = await connect()
+            holders.append(await connect())
             try:
-                found = await _hold(holder)
+                found = await _hold(holders[-1])
             except NoAnswer:
-                await holder.leave()
+                await holders[-1].leave()
                 return await _mode_of_a_full_pool(wire)
-            holders.append(holder)
             if isinstance(found, PoolMode):
                 return found
             if found == before:
@@ -105,7 +104,8 @@ async def find_mode(wire: Wire, connect: Connect) -> PoolMode:
         return PoolMode(Mode.TRANSACTION, "one client waits for another one's transaction: the pool has one server")
     finally:
         for holder in holders:
-            await let_go(holder)
+            if not holder.is_lost:
+                await let_go(holder)
             await holder.close()
         await _settle(wire)
     return PoolMode(Mode.SESSION, "a client kept its server, and no other client was given it")
@@ -258,9 +258,11 @@ async def _pipelined(connect: Connect, *, at_once: bool) -> bool | None:
     try:
         # First see that there is a server to be had.
         await process_id(wire, PATIENCE)
-    except NoAnswer:
-        await wire.leave()
-        return None
+    except CheckFailure as failure:
+        await wire.close()
+        if isinstance(failure, NoAnswer):
+            return None
+        raise
     batches = [(Parse(b"", f"SELECT {number}".encode(), ()), *_execute(b""), Sync()) for number in (1, 2, 3)]
     try:
         if at_once:
