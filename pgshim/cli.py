@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -27,9 +27,6 @@ from pgshim.settings import (
     parse_size,
     parse_upstream,
 )
-
-if TYPE_CHECKING:
-    from pgshim.check.target import Target
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
@@ -220,36 +217,12 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
 
     Exit codes: 0 fine, 1 not reached, not let in, or something an app would fail by, 2 a bad option or URL.
     """
+    from pgshim.check.options import target_from
     from pgshim.check.run import run_check
 
-    ctx.exit(run_check(_target_from(ctx, options), is_json=options["is_json"]))
-
-
-def _target_from(ctx: click.Context, options: dict[str, Any]) -> Target:
-    """What is to be checked: the command's own options, else pgshim's. Raises ConfigurationError."""
-    from pgshim.check.passwords import with_password
-    from pgshim.check.url import from_address, read_url, with_tls
-
-    common: dict[str, Any] = ctx.parent.params if ctx.parent is not None else {}
-    is_typed = ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE
-    upstream = options["upstream"] or (None if options["url"] else common.get("upstream"))
-    if options["upstream"] and options["url"] and is_typed:
-        raise ConfigurationError("a URL and --upstream exclude each other; give one of them")
-    timeout = common.get("connect_timeout") or 10.0
-    if upstream is not None:
-        target = from_address(upstream, options["user"], options["database"], connect_timeout=timeout)
-    elif options["url"]:
-        for name in ("user", "database"):
-            if options[name]:
-                raise ConfigurationError(f"--{name} goes with --upstream; with a URL, it is in there")
-        target = read_url(options["url"], connect_timeout=timeout)
-    else:
-        raise ConfigurationError("there is nothing to check; give a URL, as in pgshim check postgresql://USER@HOST/DATABASE")
-    mode, ca, certificate, key = (
-        options.get(name) or common.get(name) or ""
-        for name in ("upstream_tls", "upstream_ca", "upstream_cert", "upstream_key")
-    )
-    return with_password(with_tls(target, mode=mode, ca=ca, certificate=certificate, key=key))
+    options["is_typed"] = ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    target = target_from(options, ctx.parent.params if ctx.parent is not None else {})
+    ctx.exit(run_check(target, is_json=options["is_json"]))
 
 
 def settings_from(options: dict[str, Any]) -> Settings:

@@ -1,6 +1,6 @@
 """`pgshim check URL`: connects as an app would, and says what is there and what pgshim makes of it.
 
-    target        what to connect to: a URL, or options (`url`), with a password (`passwords`)
+    target        what to connect to: a URL, or options (`url`, `options`), with a password (`passwords`)
     network       the addresses of a name, and which of them answer
     wire          one connection: TLS, login (`authentication`), queries, batches of messages
     certificates  what the server's certificate says, and who would accept it
