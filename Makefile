@@ -52,6 +52,7 @@ test-clients: .venv/test servers toolchains
 # Other poolers: a current PgBouncer, built from source, and a stand-in for Supavisor
 test-poolers: .venv/test servers pooler-sources
 	$(BIN)/python -m tests.poolers
+	$(BIN)/python -m pytest --no-cov tests/check/current_pgbouncer.py
 
 test-frameworks: .venv/frameworks servers
 	$(BIN)/python -m tests.frameworks

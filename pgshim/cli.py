@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from pgshim import __version__
 from pgshim.errors import ConfigurationError
@@ -198,6 +199,33 @@ def demo(ctx: click.Context, keep: bool) -> None:
     from pgshim.demo.run import run_demo
 
     ctx.exit(run_demo(keep))
+
+
+@command.command("check")
+@click.argument("url", required=False, default="", envvar="DATABASE_URL")
+@click.option("--upstream", type=_UPSTREAM, metavar="ADDRESS", help="Instead of a URL: as pgshim's own --upstream.")
+@click.option("--user", default="", metavar="NAME", help="With --upstream: who logs in.")
+@click.option("--database", default="", metavar="NAME", help="With --upstream: which database; else as the user.")
+@click.option("--upstream-tls", type=click.Choice(TLS_MODES), help="Instead of the URL's sslmode.")
+@click.option("--upstream-ca", type=_FILE, default="", metavar="FILE", help="Instead of the URL's sslrootcert.")
+@click.option("--json", "is_json", is_flag=True, help="For machines; docs/check.md has the keys.")
+@click.pass_context
+def check_upstream(ctx: click.Context, /, **options: Any) -> None:
+    """Look at a pooler or server as an app would meet it.
+
+    pgshim check postgresql://USER@HOST:6543/DATABASE
+
+    Says what is there, what an app would stumble over, and how to start pgshim for it. The URL may come from
+    DATABASE_URL, the password from PGPASSWORD, ~/.pgpass, or the terminal. Nothing is left behind.
+
+    Exit codes: 0 fine, 1 not reached, not let in, or something an app would fail by, 2 a bad option or URL.
+    """
+    from pgshim.check.options import target_from
+    from pgshim.check.run import run_check
+
+    options["is_typed"] = ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    target = target_from(options, ctx.parent.params if ctx.parent is not None else {})
+    ctx.exit(run_check(target, is_json=options["is_json"]))
 
 
 def settings_from(options: dict[str, Any]) -> Settings:

@@ -8,16 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOCKETS = {"asyncio", "socket", "select", "selectors", "ssl", "logging", "uvloop"}
-UPPER = {"pgshim.proxy", "pgshim.cli", "pgshim.demo", "click"}
+UPPER = {"pgshim.proxy", "pgshim.cli", "pgshim.demo", "pgshim.check", "click"}
 # Where a module lives (the longest match counts) -> what it must not import.
 FORBIDDEN = {
     "pgshim/": SOCKETS | UPPER | {"pgshim.session", "pgshim.protocol", "construct"},
     "pgshim/__main__.py": SOCKETS,
     "pgshim/protocol/": SOCKETS | UPPER | {"time", "pgshim.session"},
     "pgshim/session/": SOCKETS | UPPER | {"construct"},
-    "pgshim/proxy/": {"click", "construct", "pgshim.cli", "pgshim.demo"},
+    "pgshim/proxy/": {"click", "construct", "pgshim.cli", "pgshim.demo", "pgshim.check"},
+    "pgshim/check/": {"click", "construct", "pgshim.cli", "pgshim.demo", "logging", "uvloop"},
     "pgshim/cli.py": {"construct"},
-    "pgshim/demo/": {"construct", "pgshim.protocol", "pgshim.session", "pgshim.proxy"},
+    "pgshim/demo/": {"construct", "pgshim.protocol", "pgshim.session", "pgshim.proxy", "pgshim.check"},
 }
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pgshim").rglob("*.py"))
 

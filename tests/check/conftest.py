@@ -1,0 +1,102 @@
+"""Real servers to be checked, and a check as the tests run it: in this process, its lines kept."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from pgshim.check.course import Course
+from pgshim.check.passwords import with_password
+from pgshim.check.report import Level, Remark, Report
+from pgshim.check.run import check
+from pgshim.check.target import Target
+from pgshim.check.url import read_url
+from pgshim.demo.servers import PgBouncer, PostgresServer, TlsFiles
+
+TEST_SECONDS = 60.0
+
+
+@dataclass
+class Checked:
+    """A check that is over."""
+
+    course: Course
+    lines: list[tuple[str, Remark]] = field(default_factory=list)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.course.report.data
+
+    @property
+    def exit_code(self) -> int:
+        return self.course.report.exit_code
+
+    @property
+    def problems(self) -> list[Remark]:
+        return [remark for _, remark in self.lines if remark.level is Level.PROBLEM]
+
+    @property
+    def text(self) -> str:
+        """All that is printed, in one line."""
+        return " ".join(f"{section} {one.label} {one.text} {one.fix}" for section, one in self.lines)
+
+    def fate_of(self, parameter: str) -> str:
+        found: str = next(one["fate"] for one in self.data["startup_parameters"] if one["name"] == parameter)
+        return found
+
+
+def checked(url: str, *, ask: Callable[[Target], Target] | None = None, **environment: str) -> Checked:
+    """Checks a URL; `environment` stands for the whole environment."""
+    environment.setdefault("HOME", "/nonexistent")
+    return checked_target(with_password(read_url(url, environment), environment), ask=ask)
+
+
+def checked_target(target: Target, *, ask: Callable[[Target], Target] | None = None) -> Checked:
+    lines: list[tuple[str, Remark]] = []
+    course = Course(target, Report(show=lambda section, remark: lines.append((section, remark))), ask)
+
+    async def limited() -> None:
+        async with asyncio.timeout(TEST_SECONDS):
+            await check(course)
+
+    asyncio.run(limited())
+    return Checked(course, lines)
+
+
+@pytest.fixture(autouse=True)
+def _no_files_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have a ~/.postgresql."""
+    monkeypatch.setattr("pgshim.check.contexts._FOLDER", Path("/nonexistent"))
+
+
+@pytest.fixture(scope="session")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """A certificate for localhost only, from a throw-away authority."""
+    return issued(tmp_path_factory.mktemp("tls"), "localhost")
+
+
+def issued(folder: Path, *names: str) -> TlsFiles:
+    authority = trustme.CA()
+    certificate = authority.issue_cert(*names)
+    files = TlsFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
+    files.certificate.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(files.key)
+    authority.cert_pem.write_to_path(files.ca)
+    return files
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """PgBouncer 1.18 (or what the machine has) in transaction mode, without statements; a pool of 3, in turn."""
+    with PgBouncer(postgres) as server:
+        yield server
