@@ -35,6 +35,9 @@ _ENDING = frozenset({_COPY_DONE, _COPY_FAIL, _TERMINATE, CONTINUATION})
 #: What concerns a COPY that is under way, or nothing that is.
 _NEVER_HELD = _ENDING | {_SYNC, _FLUSH}
 
+#: A read of fewer messages is no batch with an Execute in it.
+_LEAST_OF_A_BATCH = 3
+
 #: Replies owed to one client, above which it has to wait for some.
 _MAX_OUTSTANDING = 4096
 
@@ -90,12 +93,16 @@ class FrontendGate(Conversation):
         buffer, end, frames = self._frontend.feed(data)
         if self._backlog is not None:
             self._hold_back(buffer, 0, end, frames)
-        elif not (self.begins_lazily and len(frames) > 3 and lazy_begin.answers_batch(self, buffer, end, frames)):
+        else:
             self._take(buffer, end, frames)
         self._check_stream()
 
     def _take(self, buffer: bytes, end: int, frames: list[Frame]) -> None:
         pos = 0
+        if self.begins_lazily and len(frames) >= _LEAST_OF_A_BATCH and not self.is_terminated:
+            done = lazy_begin.answers_batch(self, buffer, frames)
+            pos = frames[done - 1][2] if done else 0
+            frames = frames[done:]
         for index, (type_code, start, stop, missing) in enumerate(frames):
             if start > pos:
                 self._take_run(buffer, pos, start, 0 if pos else self._frontend.lead)

@@ -325,8 +325,8 @@ def test_settings_come_with_it(start: Start) -> None:
         (parse(b"", b"begin"), bind(b"", b"1"), *batch(b"")[2:]),
         (parse(b"", b"begin"), bind(b"", portal=b"p"), *batch(b"")[2:]),
         (parse(b"", b"begin"), bind(b""), describe_portal(), execute(limit=1), Sync()),
-        (parse(b"", b"begin"), bind(b""), execute(), Flush()),
-        (parse(b"", b"begin"), bind(b""), execute(), Sync(), CopyData(b"x")),
+        (Sync(), parse(b"", b"begin"), bind(b""), execute(), Sync()),
+        (CopyData(b"x"), parse(b"", b"begin"), bind(b""), execute(), Sync()),
         (parse(b"", b"commit"), *batch(b"")[1:]),
     ],
 )
@@ -334,6 +334,38 @@ def test_any_other_batch_goes_up(script: SessionScript, sent: tuple[Message, ...
     script.frontend_sends(*sent)
     assert script.gone_up()
     assert script.session.status == ord("I")
+    script.forgets()
+
+
+def test_what_comes_behind_in_the_same_read_takes_it_up(script: SessionScript) -> None:
+    behind = parse(b"", b"select 1"), bind(b""), execute(), Sync()
+    script.frontend_sends(*batch(b"begin"), *behind).upstream_receives(*own(b"begin"), *behind)
+    script.frontend_receives(ParseComplete(), BindComplete(), NoData(), done(b"BEGIN"), IN_BLOCK)
+    answers = ParseComplete(), BindComplete(), row(b"1"), done(), IN_BLOCK
+    script.upstream_sends(*carried_out(b"BEGIN"), *answers).frontend_receives(*answers)
+
+
+@pytest.mark.parametrize("end", [(), (Flush(),)])
+def test_its_sync_may_come_later(script: SessionScript, end: tuple[Message, ...]) -> None:
+    script.frontend_sends(*batch(b"begin")[:-1], *end)
+    script.frontend_receives(ParseComplete(), BindComplete(), NoData(), done(b"BEGIN"))
+    script.frontend_sends(Sync()).frontend_receives(IN_BLOCK)
+    begins_and_commits(script)
+
+
+def test_more_of_its_batch_may_come(script: SessionScript) -> None:
+    behind = parse(b"", b"select 1/0"), bind(b""), execute(), Sync()
+    script.frontend_sends(*batch(b"begin")[:-1], *behind).upstream_receives(*own(b"begin"), *behind)
+    script.frontend_receives(ParseComplete(), BindComplete(), NoData(), done(b"BEGIN"))
+    answers = ParseComplete(), BindComplete(), server_error(b"22012"), FAILED
+    script.upstream_sends(*carried_out(b"BEGIN"), *answers).frontend_receives(*answers)
+    script.queries(b"rollback", done(b"ROLLBACK"), IDLE)
+
+
+def begins_and_commits(script: SessionScript) -> None:
+    script.frontend_sends(Query(b"select 1")).upstream_receives(*own(b"begin"), Query(b"select 1"))
+    script.upstream_sends(*carried_out(b"BEGIN")).upstream_answers(*A_ROW, IN_BLOCK)
+    script.queries(b"commit", done(b"COMMIT"), IDLE)
 
 
 def test_a_batch_that_is_skipped_is_not_answered(script: SessionScript) -> None:

@@ -41,11 +41,11 @@ _FAILED_BLOCK = hot.query(b"ROLLBACK;BEGIN;COPY(SELECT 1/(i-1)FROM pg_catalog.ge
 #: Behind a Query that the server has skipped.
 _SYNC_BEHIND_QUERY = Owed(Kind.SYNC)
 
-_BATCH, _BATCH_DESCRIBED = b"PBES", b"PBDES"
-_EXECUTE_SYNC = b"E\0\0\0\x09" + bytes(5) + hot.SYNC
+_BEGINNING, _BEGINNING_DESCRIBED = b"PBE", b"PBDE"
+_EXECUTE = b"E\0\0\0\x09" + bytes(5)
 #: What follows the names in a Bind: no parameters, and no result-format code or one.
 _NO_VALUES = frozenset({bytes(6), bytes(5) + b"\1\0\0", bytes(5) + b"\1\0\1"})
-_TAILS = frozenset({_EXECUTE_SYNC, hot.describe_portal(b"") + _EXECUTE_SYNC})
+_TAILS = frozenset({_EXECUTE, hot.describe_portal(b"") + _EXECUTE})
 
 _BEGIN_TAGS = {b"b": b"BEGIN", b"s": b"START TRANSACTION"}
 _END_TAGS = {b"c": b"COMMIT", b"e": b"COMMIT", b"r": b"ROLLBACK", b"a": b"ROLLBACK"}
@@ -59,31 +59,35 @@ def answers(s: Conversation, sql: bytes) -> bool:
     return bool(tag)
 
 
-def answers_batch(s: Conversation, buffer: bytes, end: int, frames: list[Frame]) -> bool:
-    """The same of a read that is one whole batch `Parse Bind [Describe] Execute Sync`, all of it unnamed."""
-    is_described = len(frames) == len(_BATCH) + 1
-    if s.outstanding or s.is_open or s.is_skipping or frames[-1][2] != end:
-        return False
-    if bytes([frame[0] for frame in frames]) != (_BATCH_DESCRIBED if is_described else _BATCH):
-        return False
+def answers_batch(s: Conversation, buffer: bytes, frames: list[Frame]) -> int:
+    """The same of `Parse Bind [Describe] Execute`, all of it unnamed, with which a read and a batch begin.
+
+    Returns how many of the frames have been dealt with. A Sync may be behind them, or come later, as psycopg's does.
+    """
+    if s.outstanding or s.is_open or s.is_skipping or s.held is not None:
+        return 0
+    codes = bytes([frame[0] for frame in frames[: len(_BEGINNING_DESCRIBED)]])
+    is_described = codes == _BEGINNING_DESCRIBED
+    size = len(_BEGINNING_DESCRIBED) if is_described else len(_BEGINNING)
+    if not (is_described or codes.startswith(_BEGINNING)):
+        return 0
     (_, at, bind_at, _), (_, _, bind_end, _) = frames[:2]
     name, sql, tail = hot.read_parse(buffer, at, bind_at)
     portal, statement_name, values_at = hot.read_bind_names(buffer, bind_at, bind_end)
-    is_plain = not (name or portal or statement_name) and len(tail) == len(sql) + 3
-    if not is_plain or buffer[values_at:bind_end] not in _NO_VALUES or buffer[bind_end:end] not in _TAILS:
-        return False
+    is_plain = not (name or portal or statement_name or at) and len(tail) == len(sql) + 3
+    rest = buffer[bind_end : frames[size - 1][2]]
+    if not is_plain or buffer[values_at:bind_end] not in _NO_VALUES or rest not in _TAILS:
+        return 0
     tag = _carried_out(s, sql)
     if not tag:
-        return False
+        return 0
     statement = Statement(s.texts.get(sql, tail, standard_strings=s.standard_strings))
     if s.begin:
         s.portals[b""] = FINISHED
         s.has_own_portal = True
     described = hot.NO_DATA if is_described else b""
-    s.answer_query(
-        hot.PARSE_COMPLETE + hot.BIND_COMPLETE + described + tag, Change({b"": statement}, s.batch)
-    )
-    return True
+    s.answer(hot.PARSE_COMPLETE + hot.BIND_COMPLETE + described + tag, Change({b"": statement}, s.batch))
+    return size
 
 
 def _carried_out(s: Conversation, sql: bytes) -> bytes:
