@@ -14,9 +14,10 @@ READY = b"Z\0\0\0\x05"
 READY_SIZE = len(READY) + 1
 
 _DATA_ROW = ord("D")
-#: What the answer to a Query is made of, and that to an Execute, rows aside; and what may be its last message.
-OF_QUERY = frozenset(b"TC")
-OF_EXECUTE = frozenset(b"Cs")
+#: What the answer to a Query is made of, rows aside; and what may be its last message, and an Execute's.
+_OF_QUERY = frozenset(b"TC")
+_LAST_OF_QUERY = ord("C")
+_LAST_OF_EXECUTE = frozenset(b"Cs")
 _DESCRIPTIONS = frozenset(b"Tn")
 
 
@@ -32,13 +33,26 @@ def behind_description(data: bytes, pos: int, statement: Statement) -> int:
     return pos + 1 + int(length)
 
 
-def is_answer(data: bytes, pos: int, types: frozenset[int]) -> bool:
-    """Whether from `pos` on come rows and messages of these types, and last one that ends a statement."""
-    end = len(data) - READY_SIZE
+def is_answer_to_query(data: bytes) -> bool:
+    """Whether these are descriptions, rows and the ends of statements, the last of them such an end."""
+    pos, end = 0, len(data) - READY_SIZE
     type_code = 0
     while pos < end:
         type_code, length = _read_header(data, pos)
-        if type_code != _DATA_ROW and type_code not in types or length < 4:
+        if type_code != _DATA_ROW and type_code not in _OF_QUERY or length < 4:
             return False
         pos += 1 + length
-    return pos == end and type_code in OF_EXECUTE
+    return pos == end and type_code == _LAST_OF_QUERY
+
+
+def is_answer_to_execute(data: bytes, pos: int) -> bool:
+    """Whether from `pos` on come rows, and one message that ends or suspends the portal."""
+    end = len(data) - READY_SIZE
+    while pos < end:
+        type_code, length = _read_header(data, pos)
+        if length < 4:
+            return False
+        pos += 1 + length
+        if type_code != _DATA_ROW:
+            return pos == end and type_code in _LAST_OF_EXECUTE
+    return False

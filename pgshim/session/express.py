@@ -16,7 +16,13 @@ from struct import Struct
 
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
-from pgshim.session.answers import OF_EXECUTE, OF_QUERY, READY, READY_SIZE, behind_description, is_answer
+from pgshim.session.answers import (
+    READY,
+    READY_SIZE,
+    behind_description,
+    is_answer_to_execute,
+    is_answer_to_query,
+)
 from pgshim.session.backend_gate import BackendGate
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
@@ -195,7 +201,7 @@ class Express(BackendGate):
         if status not in _GOOD_STATUS or self.settings.has_news:
             return None
         if type(awaited) is bytes:
-            if not is_answer(data, 0, OF_QUERY):
+            if not is_answer_to_query(data):
                 return None
             start = 0
             self.statements.drop_unnamed()
@@ -239,7 +245,7 @@ class Express(BackendGate):
             return -1
         if self._is_described:
             pos = behind_description(data, pos, statement)
-        return start if pos >= 0 and is_answer(data, pos, OF_EXECUTE) else -1
+        return start if pos >= 0 and is_answer_to_execute(data, pos) else -1
 
     # Back to the long way.
 

@@ -37,7 +37,7 @@ async def reset(connection: asyncpg.Connection) -> None:
 OPERATIONS: dict[Callable[[asyncpg.Connection], Awaitable[None]], int] = {
     fetch: 1,
     execute: 1,
-    transaction: 3,
+    transaction: 2,  # BEGIN is answered at once
     executemany: 1,
     reset: 0,
 }

@@ -93,6 +93,27 @@ def test_an_answer_in_two_reads_goes_the_long_way(script: SessionScript) -> None
     assert passed(script) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (done(), done()),
+        (done(), row(b"1")),
+        (PortalSuspended(), done()),
+        (columns(23), done()),
+        (row(b"1"),),
+        (),
+    ],
+)
+def test_an_execute_ends_once(script: SessionScript, answer: tuple[Message, ...]) -> None:
+    data = joined((ParseComplete(), BindComplete(), *answer, IDLE))
+    session = script.session
+    script.frontend_sends(parse(b"", b"select 1"), bind(b""), execute(), Sync()).forgets()
+    script.upstream_sends(ParseComplete(), BindComplete(), done(), IDLE).forgets()
+    session.pass_from_client(joined((parse(b"", b"select 1"), bind(b""), execute(), Sync())))
+    assert session.awaits_express
+    assert session.pass_from_upstream(data) is None
+
+
 @pytest.mark.parametrize("tail", [b"D\0\0\0\x03", b"C\0\0\0\x09abc\0"])
 def test_a_frame_that_does_not_end_where_the_answer_does_goes_the_long_way(script: SessionScript, tail: bytes) -> None:
     session = script.session

@@ -50,6 +50,24 @@ GOES_UP = parse(b"", QUERY), describe(b"")
 
 # What is answered here.
 
+#: The first type of a user's, and the last that can only be PostgreSQL's.
+A_USERS, LAST_BUILT_IN = 16384, 16383
+
+
+@pytest.mark.parametrize(
+    ("parameter", "column", "hits"),
+    [
+        (LAST_BUILT_IN, LAST_BUILT_IN, 1),
+        (A_USERS, INT4, 0),
+        (INT4, A_USERS, 0),
+    ],
+)
+def test_types_of_users_are_asked_for_each_time(process: Process, parameter: int, column: int, hits: int) -> None:
+    result = columns(INT4, column)
+    process.knows(QUERY, parameter, result=result)
+    (is_told if hits else asks)(process.client(), QUERY, parameter, result=result)
+    assert process.hits == hits
+
 
 def test_what_another_client_was_told_needs_no_server(process: Process) -> None:
     process.knows()

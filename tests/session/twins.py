@@ -23,9 +23,9 @@ from pgshim.session.session import Session
 from pgshim.session.statements import SharedTexts
 
 #: What only the short way has, what is the same object for both, what is compared by its bytes, and what only means
-#: something in the middle of a message.
+#: something in the middle of a message or of the reading of one buffer.
 _APART = {*Express.__slots__, "texts", "policy", "limits", "_rules", "to_client", "to_upstream", "passes_rest",
-          "descriptions"}  # fmt: skip
+          "descriptions", "lead"}  # fmt: skip
 
 
 class TwinDescriptions(Descriptions):

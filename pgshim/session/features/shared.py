@@ -10,6 +10,7 @@ server verify what the client was told (`shapes`).
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from struct import Struct
 
 from pgshim.protocol import hot
 from pgshim.session.conversation import Conversation
@@ -19,7 +20,7 @@ from pgshim.session.injection import is_inconsequential
 from pgshim.session.outstanding import Kind
 from pgshim.session.refusal import REFUSE, Policy
 from pgshim.session.state import Handler
-from pgshim.session.statements import NAME_SIZE, Change, Statement, Text
+from pgshim.session.statements import NAME_SIZE, Change, Shape, Statement, Text
 
 _DESCRIBE, _FLUSH, _SYNC = b"DHS"
 _STATEMENT = ord("S")
@@ -33,6 +34,10 @@ _UNSEEN = (
     Feature.COMPUTED_SETTING,
     Feature.PG_SETTINGS,
 )
+
+_OIDS = Struct("!I")
+#: The first OID that a server gives to what its users make (FirstNormalObjectId): enums, domains, types of extensions.
+_FIRST_OF_USERS = 16384
 
 #: Bytes of the settings that a client may have in force for what it is told to be shared: they are kept with it.
 _MOST_SETTINGS = 4096
@@ -160,9 +165,22 @@ class Recording:
             self._parameters = message
         else:
             oids = hot.read_parameter_oids(self._parameters, 0, len(self._parameters))
-            found = Description(self._key, oids, self._parameters + message, statement.told)
             statement.text.is_described = True
-            self._descriptions.keep(found, self._generation)
+            if _has_only_types_of_postgresql(oids, statement.told):
+                found = Description(self._key, oids, self._parameters + message, statement.told)
+                self._descriptions.keep(found, self._generation)
+
+
+def _has_only_types_of_postgresql(parameters: bytes, shape: Shape | None) -> bool:
+    """Whether all type OIDs mean the same for ever.
+
+    Others may be of types that have been dropped and made anew since. A client looks up a type that it does not know
+    before it executes the statement, so it would fail before the description could be found to be outdated.
+    """
+    columns = shape.key.split(b"\0")[1::2] if shape is not None else ()
+    return all(oid < _FIRST_OF_USERS for (oid,) in _OIDS.iter_unpack(parameters)) and all(
+        int(column.split()[0]) < _FIRST_OF_USERS for column in columns
+    )
 
 
 def recording(s: Conversation, statement: Statement) -> Recording | None:
