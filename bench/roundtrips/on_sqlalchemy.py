@@ -126,7 +126,6 @@ VERSION = f"SQLAlchemy {__version__}"
 ON_ASYNCPG = Driver(
     "SQLAlchemy, asyncpg", VERSION, cases("asyncpg", first=2, many=2, rows=5, connection=8), (DBAPIError,)
 )
-# psycopg begins in the pipeline that executemany is: by Parse, Bind, Execute. Only a Query is answered at once.
 ON_PSYCOPG = Driver(
     "SQLAlchemy, psycopg", VERSION, cases("psycopg", first=1, many=2, rows=10, connection=7), (DBAPIError,)
 )
