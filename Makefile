@@ -11,7 +11,7 @@ N ?= 5000
 FUZZ ?=
 
 .PHONY: demo test style types bench differential fuzz chaos load soak servers node clean \
-	test-asyncpg test-clients test-poolers test-frameworks compatibility toolchains pooler-sources
+	test-asyncpg test-clients test-poolers test-frameworks test-docs compatibility docs toolchains pooler-sources
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
@@ -60,6 +60,14 @@ test-frameworks: .venv/frameworks servers
 # docs/compatibility.md, from the results of these four
 compatibility: .venv/test
 	$(BIN)/python -m tests.matrix
+
+# What of docs/ is made from the program: options.md
+docs: .venv/test
+	$(BIN)/python -m tests.docs.options
+
+# The docs, with Prisma's page, whose packages are some 300 MB
+test-docs: .venv/test servers node
+	$(BIN)/python -m pytest -q tests/docs tests/docs/prisma_page.py
 
 load: .venv/bench servers
 	$(BIN)/python -m bench load streams
