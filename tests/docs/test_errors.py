@@ -20,7 +20,7 @@ _MAKERS = {"error_response", "refuse", "with_hint", *_CLASSES} - {"Configuration
 #: Where parts of errors are put together before they are given to one of these.
 _PARTS = {"text", "hint", "reason", "_HINTS", "_ALTERNATIVES", "_OUT_OF_STEP", "_TERMINATION_HINT"}
 #: They write the log, or what belongs to a command of its own.
-_NO_ERRORS = {"demo", "check", "run", "run.py", "departure.py"}
+_NO_ERRORS = {"demo", "check", "run", "run.py", "departure.py", "prewarm.py"}
 #: Shorter pieces of a text are punctuation, or names.
 _SHORTEST = 14
 
