@@ -61,9 +61,10 @@ test-frameworks: .venv/frameworks servers
 compatibility: .venv/test
 	$(BIN)/python -m tests.matrix
 
-# What of docs/ is made from the program: options.md
+# docs/options.md, from the program; the figures in the README, from docs/figures.md
 docs: .venv/test
 	$(BIN)/python -m tests.docs.options
+	$(BIN)/python -m tests.docs.figures
 
 # The docs, with Prisma's page, whose packages are some 300 MB
 test-docs: .venv/test servers node
