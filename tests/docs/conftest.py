@@ -17,9 +17,15 @@ SUPABASE_USER = "postgres.abcdefgh"
 #: Pages of places that speak TLS. What they name there is one of these.
 HOSTED = {
     "supabase": ("aws-0-eu-central-1.pooler.supabase.com:6543", "aws-0-eu-central-1.pooler.supabase.com:5432"),
-    "neon": ("ep-cool-name-123456-pooler.us-east-2.aws.neon.tech:5432", "ep-cool-name-123456.us-east-2.aws.neon.tech:5432"),
-    "rds-proxy": ("app.proxy-abcdefgh.us-east-1.rds.amazonaws.com:5432", "app.abcdefgh.us-east-1.rds.amazonaws.com:5432"),
-}  # fmt: skip
+    "neon": (
+        "ep-cool-name-123456-pooler.us-east-2.aws.neon.tech:5432",
+        "ep-cool-name-123456.us-east-2.aws.neon.tech:5432",
+    ),
+    "rds-proxy": (
+        "app.proxy-abcdefgh.us-east-1.rds.amazonaws.com:5432",
+        "app.abcdefgh.us-east-1.rds.amazonaws.com:5432",
+    ),
+}
 OWN = ("pgbouncer.example:6432", "postgres.example:5432")
 
 

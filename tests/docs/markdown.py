@@ -70,6 +70,12 @@ def links(page: Path) -> list[Link]:
     return found
 
 
+def codes(page: Path) -> list[str]:
+    """What stands between backticks within a line."""
+    children = (child for token in _PARSER.parse(page.read_text()) for child in token.children or ())
+    return [child.content for child in children if child.type == "code_inline"]
+
+
 def anchors(page: Path) -> set[str]:
     """What a link may have behind its `#`, as GitHub makes it of the headings."""
     tokens = _PARSER.parse(page.read_text())

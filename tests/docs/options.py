@@ -25,17 +25,18 @@ pgshim --listen 6432 --upstream pooler.example:6543
 
 This page is made from the program by `make docs`, and says what `pgshim --help` says.
 
-Each option can come from the environment instead; the command line wins. An option that is repeatable takes several values there,
-separated by spaces. Flags are on with `1`, `true`, `yes` or `on`.
+Each option can come from the environment instead; the command line wins. An option that is repeatable takes several
+values there, separated by spaces. Flags are on with `1`, `true`, `yes` or `on`.
 
 | written as | |
 |---|---|
 | `ADDRESS` | `HOST:PORT`, `[IPv6]:PORT`, or a Unix socket, as each option says |
 | `TIME` | seconds, or a number with `ms`, `s`, `min` or `h`: `30`, `30s`, `500ms`, `5min`, `1h` |
-| `SIZE` | bytes, or a number with `KiB`, `MiB` or `GiB`: `1048576`, `16MiB`; `kB` and `MB` are multiples of 1024, as in PostgreSQL |
+| `SIZE` | bytes, or a number with `KiB`, `MiB`, `GiB`: `1048576`, `16MiB`; `kB`, `MB` are the same, as in PostgreSQL |
 | `FILE` | a PEM file, which pgshim's user may read |
 
-A bad option ends pgshim with exit code 2, before it listens, and with one sentence that names the option, the value and the fix.
+A bad option ends pgshim with exit code 2, before it listens, and with one sentence that names the option, the value and
+the fix.
 [operations.md](operations.md#exit-codes) has the other exit codes.
 """
 
@@ -80,7 +81,8 @@ def _entry(option: click.Option, context: click.Context, level: int = 3) -> str:
 
 
 def _choices(option: click.Option) -> str:
-    return "|".join(map(str, option.type.choices)) if isinstance(option.type, click.Choice) else option.type.name.upper()
+    of = option.type
+    return "|".join(map(str, of.choices)) if isinstance(of, click.Choice) else of.name.upper()
 
 
 def _default(option: click.Option, context: click.Context) -> str:
