@@ -7,11 +7,14 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 import pgshim
+from tests.docs import markdown
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +31,17 @@ def build(source: Path, folder: Path, **environment: str) -> None:
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def copy(folder: Path) -> None:
+    """What the distributions are made from."""
+    shutil.copytree(ROOT / "pgshim", folder / "pgshim", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+
+
+def metadata_of(wheel: zipfile.ZipFile) -> Message:
+    return message_from_bytes(wheel.read(f"pgshim-{pgshim.__version__}.dist-info/METADATA"))
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +77,36 @@ def test_the_sdist_has_the_marker_and_the_licence_and_no_tests(built: Path) -> N
     assert not {name for name in names if name.startswith("tests")}
 
 
+def test_no_address_is_given_that_nobody_has(wheel: zipfile.ZipFile) -> None:
+    metadata = metadata_of(wheel)
+    assert metadata.get_all("Project-URL") is None
+    assert metadata.get_payload() == (ROOT / "README.md").read_text()
+
+
+def test_a_release_gives_the_index_links_into_the_repository(tmp_path: Path) -> None:
+    source, at = tmp_path / "source", f"v{pgshim.__version__}"
+    copy(source)
+    (source / ".github").mkdir()
+    script = Path(shutil.copy(ROOT / ".github" / "for_the_index.py", source / ".github"))
+    subprocess.run([sys.executable, script, "https://git.example/o/pgshim", at], check=True, timeout=60)
+    build(source, tmp_path / "dist")
+    (path,) = (tmp_path / "dist").glob("*.whl")
+    metadata = metadata_of(zipfile.ZipFile(path))
+    assert "Repository, https://git.example/o/pgshim" in metadata.get_all("Project-URL", [])
+    page = tmp_path / "README.md"
+    page.write_text(str(metadata.get_payload()))
+    links = {link.target for link in markdown.links(page)}
+    assert not {target for target in links if not target.startswith(("https://", "#"))}
+    assert f"https://git.example/o/pgshim/raw/{at}/docs/pictures/cpu.svg" in links
+    assert f"https://git.example/o/pgshim/blob/{at}/docs/options.md" in links
+
+
 def test_two_builds_of_the_same_source_are_the_same_bytes(tmp_path: Path) -> None:
     sums = []
     for moment in (1_000_000_000, 1_700_000_000):
         # Another place, with other times of its files, in another time zone.
         source = tmp_path / f"source {moment}"
-        source.mkdir()
-        for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "pyproject.toml"):
-            shutil.copy(ROOT / name, source)
-        shutil.copytree(ROOT / "pgshim", source / "pgshim", ignore=shutil.ignore_patterns("__pycache__"))
+        copy(source)
         for path in source.rglob("*"):
             os.utime(path, (moment, moment))
         folder = tmp_path / f"dist {moment}"
