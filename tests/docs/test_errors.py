@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "errors.md"
 #: That of an option, which no client sees, and that of the class of all.
 NOT_FOR_CLIENTS = {"F0000", "XX000"}
 _CLASSES = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, PgshimError)}
-_MAKERS = {"error_response", "refuse", "with_hint", *_CLASSES} - {"ConfigurationError", "PgshimError"}
+_MAKERS = {"error_response", "refuse", "with_hint", "_committed", *_CLASSES} - {"ConfigurationError", "PgshimError"}
 #: Where parts of errors are put together before they are given to one of these.
 _PARTS = {"text", "hint", "reason", "_HINTS", "_ALTERNATIVES", "_OUT_OF_STEP", "_TERMINATION_HINT"}
 #: They write the log, or what belongs to a command of its own.
