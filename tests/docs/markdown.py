@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parent.parent.parent
+#: Beside those with a dot in front, such as .venv.
+_NOT_OURS = {"build", "dist", "node_modules", "target"}
 _PARSER = MarkdownIt("commonmark").enable("table")
 
 
@@ -42,10 +44,12 @@ class Link:
 
 
 def files() -> list[Path]:
-    """Every Markdown file of the repository, whether it is committed yet or not."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return [ROOT / name for name in sorted(set(done.stdout.splitlines())) if (ROOT / name).exists()]
+    """Every Markdown file of the repository, without what was built or installed there."""
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _NOT_OURS]
+        found += [Path(folder, name) for name in names if name.endswith(".md")]
+    return sorted(found)
 
 
 def blocks(page: Path) -> list[Block]:
