@@ -11,7 +11,7 @@ N ?= 5000
 FUZZ ?=
 
 .PHONY: demo test style types bench differential fuzz chaos load soak servers node clean \
-	test-asyncpg test-clients test-poolers test-frameworks compatibility toolchains pooler-sources
+	test-asyncpg test-clients test-poolers test-frameworks test-docs compatibility docs toolchains pooler-sources
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
@@ -60,6 +60,15 @@ test-frameworks: .venv/frameworks servers
 # docs/compatibility.md, from the results of these four
 compatibility: .venv/test
 	$(BIN)/python -m tests.matrix
+
+# docs/options.md, from the program; the figures in the README, from docs/figures.md
+docs: .venv/test
+	$(BIN)/python -m tests.docs.options
+	$(BIN)/python -m tests.docs.figures
+
+# The docs, with Prisma's page, whose packages are some 300 MB
+test-docs: .venv/test servers node
+	$(BIN)/python -m pytest -q tests/docs tests/docs/prisma_page.py
 
 load: .venv/bench servers
 	$(BIN)/python -m bench load streams

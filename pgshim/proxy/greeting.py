@@ -122,6 +122,8 @@ class Greeting(asyncio.Protocol):
 def refuse(client: asyncio.Transport, error: PgshimError) -> None:
     """Answer the first packet with a FATAL, and close."""
     level = logging.INFO if isinstance(error, _THE_CLIENTS_OWN) else logging.WARNING
-    logger.log(level, "refused: %s", error.message)
+    # What the client has written is not for the log: among options there may be a secret.
+    said = "options that are no command line of a server's" if isinstance(error, InvalidSwitch) else error.message
+    logger.log(level, "refused: %s", said)
     client.write(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
     close_gently(client)

@@ -175,7 +175,7 @@ class Teller(Client):
 
     async def _check_settings(self) -> None:
         row = await self.ask_alone("settings", schema.SETTINGS)
-        # A client without an application_name has a space for one: see the README's list of differences.
+        # A client without an application_name has a space for one: see docs/session-features.md.
         self.expect("settings", tuple(value.strip() for value in row[1:-1]), self.expected)
 
     async def _come_anew(self) -> None:

@@ -140,7 +140,12 @@ def test_a_setting_that_is_refused_closes_both_sides(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "sqlstate"),
-    [({"pgshim.session": "on"}, "0A000"), ({"pgshim.session": "x"}, "22023"), ({"options": "-z"}, "42601")],
+    [
+        ({"pgshim.session": "on"}, "0A000"),
+        ({"pgshim.session": "x"}, "22023"),
+        ({"options": "-z"}, "42601"),
+        ({"options": "-c app.token=half another-half"}, "42601"),
+    ],
 )
 def test_what_cannot_be_had_is_refused_before_anybody_is_asked(
     run: Run, caplog: pytest.LogCaptureFixture, parameters: dict[str, str], sqlstate: str
@@ -156,6 +161,7 @@ def test_what_cannot_be_had_is_refused_before_anybody_is_asked(
     with caplog.at_level(logging.INFO, "pgshim"):
         run(story())
     assert [record.levelname for record in caplog.records if "refused: " in record.message] == ["INFO"]
+    assert "another-half" not in caplog.text
 
 
 def test_a_cancel_request_goes_where_its_client_is(run: Run) -> None:
