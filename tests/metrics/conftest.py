@@ -1,0 +1,17 @@
+"""PostgreSQL and PgBouncer, once for all tests of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from pgshim.demo.servers import PgBouncer
+from tests.integration.conftest import start
+
+
+@pytest.fixture(scope="session")
+def pooler() -> Iterator[PgBouncer]:
+    with ExitStack() as servers:
+        yield start(servers).pgbouncer
