@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from pgshim.errors import UpstreamUnreachable
@@ -57,7 +58,7 @@ class Approach:
         # A host that is gone acknowledges nothing: it has as long as it would have for a new connection.
         set_user_timeout(transport, self._server.settings.connect_timeout)
         transport.write(self._startup)
-        connection.asked_at = asyncio.get_running_loop().time()
+        connection.asked_at = perf_counter()
         self._server.tally.trips["prewarm"] += _trips_to(transport, self._server)
 
     def begin_anew(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import IntEnum
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamViolation
@@ -58,7 +59,7 @@ class Connection(asyncio.Protocol):
         #: The pooler, or the session endpoint; and the address of it that this connection is on.
         self.upstream = server.upstream_of(is_at_session_endpoint=login.is_at_session_endpoint)
         self.endpoint: Endpoint | None = None
-        #: The loop's time at which the StartupMessage went up; 0: it has not, -1: there is an answer.
+        #: When (perf_counter) the StartupMessage went up; 0: it has not, -1: there is an answer.
         self.asked_at = 0.0
         #: The body of BackendKeyData, by which a CancelRequest finds this connection.
         self.key: bytes | None = None
@@ -152,12 +153,12 @@ class Connection(asyncio.Protocol):
         self._log_in(from_client=self._early)
         self._early = b""
         if not self.asked_at:
-            self.asked_at = asyncio.get_running_loop().time()
+            self.asked_at = perf_counter()
 
     def upstream_data_received(self, data: bytes) -> None:
         if self.phase == Phase.LOGIN:
             if self.asked_at > 0:
-                self._tally.first_byte.note(asyncio.get_running_loop().time() - self.asked_at)
+                self._tally.first_byte.note(perf_counter() - self.asked_at)
                 self.asked_at = -1.0
             self._log_in(from_upstream=data)
             return

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
+from time import perf_counter
 from typing import Any
 
 from pgshim.errors import UpstreamUnreachable
@@ -69,14 +70,14 @@ class Upstream:
         The protocol's `connection_made` is called when the connection is ready for its first packet. Each address has
         --connect-timeout. Raises UpstreamUnreachable.
         """
-        clock = asyncio.get_running_loop().time
-        start = clock()
+        # uvloop's clock is one of milliseconds.
+        start = perf_counter()
         try:
             transport, found = await self._connect_to_any([endpoint] if endpoint else await self._resolve(), factory)
         except UpstreamUnreachable:
             self._tally.connect_failures += 1
             raise
-        self._tally.connect.note(clock() - start)
+        self._tally.connect.note(perf_counter() - start)
         return transport, found
 
     async def _connect_to_any(

@@ -89,6 +89,7 @@ def _replay_unverified(s: Conversation, statement: Statement, told: Description)
     own = statement.text.upstream_parse
     check = _Check(s, statement, told)
     s.verifies = True
+    s.counts.replays += 1
     s.send(own, Owed(Kind.PARSE, SKIP, edit=check.on_error))
     s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.VERIFICATION, WATCH, watch=check))
     s.slot = statement
