@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from pgshim import __version__
 from pgshim.proxy.counters import CONNECTIONS, PID, PREWARMED
-from pgshim.proxy.tally import BUCKETS, STARTED
+from pgshim.proxy.tally import BUCKETS, OWN, STARTED
 
 if TYPE_CHECKING:
     from pgshim.proxy.server import Server
@@ -125,7 +125,7 @@ def _family(metric: Metric, totals: dict[str, float], labelled: dict[str, float]
     of_label = make(metric.name, metric.help, labels=(metric.label,))
     for label, figure in labelled.items():
         # SQLSTATEs are many, and most are never seen.
-        if figure or metric.label != "sqlstate":
+        if figure or metric.label != "sqlstate" or label in OWN:
             of_label.add_metric((label,), figure)
     return of_label
 

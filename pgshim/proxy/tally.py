@@ -45,6 +45,10 @@ REASONS = {
 #: The pooler or the server behind it has refused the login.
 LOGIN = "login"
 
+#: SQLSTATEs that pgshim itself may tell at the end of a connection: shown from the start, for what comes to be only with
+#: the first error has no increase at it.
+OWN = frozenset(kind.sqlstate.decode() for kind in REASONS)
+
 CANCELS = ("forwarded", "idle", "unknown_key", "failed")
 
 #: Upper bounds of the buckets, in seconds; the last one has none.
