@@ -45,8 +45,8 @@ REASONS = {
 #: The pooler or the server behind it has refused the login.
 LOGIN = "login"
 
-#: SQLSTATEs that pgshim itself may tell at the end of a connection: shown from the start, for what comes to be only with
-#: the first error has no increase at it.
+#: SQLSTATEs of pgshim's own, at the end of a connection. They are shown from the start: a series that begins with the
+#: first error has no increase at it.
 OWN = frozenset(kind.sqlstate.decode() for kind in REASONS)
 
 CANCELS = ("forwarded", "idle", "unknown_key", "failed")

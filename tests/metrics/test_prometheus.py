@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -22,11 +21,6 @@ DASHBOARD = ROOT / "deploy/grafana/pgshim.json"
 
 #: What Grafana puts into a query.
 VARIABLES = {"$job": "pgshim", "$instance": ".+", "$__rate_interval": "1m"}
-
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None or shutil.which("promtool") is None,
-    reason="needs Prometheus (Debian's package prometheus)",
-)
 
 
 def queries() -> list[tuple[str, str]]:
@@ -68,7 +62,6 @@ async def keep_busy(pgshim: Monitored, prometheus: Prometheus) -> None:
             scrapes = int(found[0]["value"][1]) if found else 0
 
 
-@needs_prometheus
 def test_each_query_of_the_dashboard_and_each_alert(pooler: PgBouncer) -> None:
     with monitored(pooler, "--workers", "2", "--prewarm", "2") as pgshim, Prometheus(pgshim.address) as prometheus:
         asyncio.run(keep_busy(pgshim, prometheus))
@@ -86,7 +79,6 @@ def test_each_query_of_the_dashboard_and_each_alert(pooler: PgBouncer) -> None:
             assert prometheus.query(re.split(r" [><=]=? ", rule["query"])[0]), rule["name"]
 
 
-@needs_prometheus
 def test_an_outage_is_told(pooler: PgBouncer) -> None:
     with PgBouncer(pooler.postgres) as mortal, monitored(mortal) as pgshim, Prometheus(pgshim.address) as prometheus:
         until(lambda: bool(prometheus.query("pgshim_upstream_connect_failures_total")))
@@ -100,7 +92,6 @@ def test_an_outage_is_told(pooler: PgBouncer) -> None:
         until(is_told, 30)
 
 
-@needs_prometheus
 def test_promtool_accepts_the_metrics_and_the_alerts(pooler: PgBouncer) -> None:
     with monitored(pooler, "--workers", "2") as pgshim:
         asyncio.run(app(pgshim.url))

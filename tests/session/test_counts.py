@@ -9,7 +9,14 @@ from pgshim.session.hazard_names import Feature
 
 @pytest.mark.parametrize(
     ("sqlstate", "name"),
-    [(b"42P01", "42P01"), (b"42Z99", "42xxx"), (b"ZZ999", "other"), (b"", "other"), (b"42", "42xxx"), (b"42xxx", "42xxx")],
+    [
+        (b"42P01", "42P01"),
+        (b"42Z99", "42xxx"),
+        (b"ZZ999", "other"),
+        (b"", "other"),
+        (b"42", "42xxx"),
+        (b"42xxx", "42xxx"),
+    ],
 )
 def test_an_error_is_counted_by_its_sqlstate_or_its_class(sqlstate: bytes, name: str) -> None:
     counts = Counts()
