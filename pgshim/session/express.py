@@ -16,13 +16,7 @@ from struct import Struct
 
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
-from pgshim.session.answers import (
-    READY,
-    READY_SIZE,
-    behind_description,
-    is_answer_to_execute,
-    is_answer_to_query,
-)
+from pgshim.session.answers import READY, READY_SIZE, behind_description, is_answer_to_execute, is_answer_to_query
 from pgshim.session.backend_gate import BackendGate
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
@@ -134,16 +128,14 @@ class Express(BackendGate):
             return None
         if not self._note_batch(statement, is_described):
             return None
-        self._is_parsed = False
-        self._is_replayed = is_replayed
+        self._is_parsed, self._is_replayed = False, is_replayed
         self._is_verified = is_verified = is_replayed and told is not None
-        counts = self.counts
         if name_end == 6:
-            counts.replays += is_replayed
+            self.counts.replays += is_replayed
         elif is_replayed and statement.is_used:
-            counts.again += 1
+            self.counts.again += 1
         else:
-            counts.note_bind(statement, is_replayed=is_replayed, has_own_trip=True)
+            self.counts.note_bind(statement, is_replayed=is_replayed, has_own_trip=True)
         if not is_replayed:
             return data if name_end == 6 else b"%b\0\0%b" % (
                 _pack_header(_BIND, bind_end - name_end + 5), data[name_end + 1 :]

@@ -161,9 +161,8 @@ class Statement:
 
     def __init__(self, text: Text, *, is_named: bool = False) -> None:
         self.text = text
-        self.is_named = is_named
-        #: Whether it was bound before.
-        self.is_used = False
+        #: Whether it has a name; whether it was bound before.
+        self.is_named, self.is_used = is_named, False
         #: The Parse that brings it to another server.
         self.replay = text.upstream_parse
         #: What Describe has told the client that it returns; None before, and where it returns nothing.
