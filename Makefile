@@ -10,13 +10,13 @@ SECONDS ?=
 N ?= 5000
 FUZZ ?=
 
-.PHONY: demo test style types bench differential fuzz chaos load soak servers node clean \
+.PHONY: demo test style types bench differential fuzz chaos load soak servers node prometheus clean \
 	test-asyncpg test-clients test-poolers test-frameworks test-docs compatibility docs toolchains pooler-sources
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
 
-test: .venv/test servers node
+test: .venv/test servers node prometheus
 	$(BIN)/python -m pytest --cov --cov-fail-under=100
 
 style: .venv/style
@@ -91,6 +91,10 @@ servers: .venv/bin/python
 # For postgres.js, whose round trips are counted; who needs it and does not find it says so.
 node:
 	@command -v npm >/dev/null || $(MAKE) --no-print-directory install-npm || true
+
+# For the dashboard and the alert rules, which it evaluates.
+prometheus:
+	@command -v promtool >/dev/null || $(MAKE) --no-print-directory install-prometheus || true
 
 # What builds the programs of tests/clients; a language that is here already is left as it is.
 toolchains: node

@@ -160,6 +160,9 @@ _OPTIONS = [
             help="Their texts per connection."),
     _option(_RUN, "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, metavar="N",
             help="Processes that share the work, for more than one core; limits hold for all of them together."),
+    _option(_RUN, "--metrics", type=_LISTEN, multiple=True, metavar="ADDRESS", show_default="none",
+            help="Serve metrics for Prometheus (/metrics) and health (/healthz, /readyz) by HTTP; written like"
+            " --listen. They hold no secrets, so any address will do. Repeatable."),
     _option(_RUN, "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
             help="The event loop; auto: uvloop if it is installed."),
     _option(_RUN, "--log-level", type=click.Choice(LOG_LEVELS), default="info", help="The least that is logged."),
@@ -235,7 +238,7 @@ def settings_from(options: dict[str, Any]) -> Settings:
         raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
     values = {name: options[name] for name in Settings.__dataclass_fields__ if name in options}
     # The same address twice, as with a bare PORT beside 127.0.0.1:PORT, is one.
-    for name in ("listen", "session_listen"):
+    for name in ("listen", "session_listen", "metrics"):
         values[name] = tuple(dict.fromkeys(address for group in options[name] for address in group))
     values["allow"] = tuple(dict.fromkeys(options["allow"]))
     values["session_upstream_tls"] = "prefer"

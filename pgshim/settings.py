@@ -96,6 +96,8 @@ class Settings:
     describe_cache: int = 1000
     #: Connections to the pooler that are made ahead, of the whole process.
     prewarm: int = 0
+    #: Where metrics and health are served over HTTP.
+    metrics: tuple[Address, ...] = ()
     connect_timeout: float = 10.0
     login_timeout: float = 60.0
     idle_timeout: float = 0.0
@@ -261,6 +263,7 @@ def check(settings: Settings) -> None:
         )
     _check_upstream_tls(settings)
     _check_session(settings)
+    _check_metrics(settings)
     if settings.has_tls or settings.allow_plaintext:
         return
     addresses = [("--listen", address) for address in settings.listen]
@@ -281,6 +284,13 @@ def _check_session(settings: Settings) -> None:
     for address in settings.session_listen:
         if address in settings.listen and (address.port or address.is_unix):
             raise ConfigurationError(f"--session-listen {address} is --listen's as well; give it another address")
+
+
+def _check_metrics(settings: Settings) -> None:
+    # Loopback or not: it holds no secrets, and who asks for it is another machine mostly.
+    for address in settings.metrics:
+        if address in settings.listen + settings.session_listen and (address.port or address.is_unix):
+            raise ConfigurationError(f"--metrics {address} is where clients log in; give it another address")
 
 
 def _check_upstream_tls(settings: Settings) -> None:

@@ -346,3 +346,20 @@ def test_starting_costs_little() -> None:
                             text=True, timeout=20)  # fmt: skip
     assert "listening" in result.stderr
     assert float(result.stdout) < 0.6
+
+
+def test_the_addresses_of_metrics_are_written_like_those_of_listen() -> None:
+    arguments = ["--upstream", NOWHERE, "--metrics", "0.0.0.0:9187", "--metrics", "0.0.0.0:9187"]
+    assert options(arguments).metrics == (Address("0.0.0.0", 9187),)
+    assert options(["--upstream", NOWHERE]).metrics == ()
+    assert options(["--upstream", NOWHERE], PGSHIM_METRICS="127.0.0.1:1 127.0.0.1:2").metrics == (
+        Address("127.0.0.1", 1),
+        Address("127.0.0.1", 2),
+    )
+
+
+def test_metrics_and_clients_have_addresses_of_their_own() -> None:
+    ended = pgshim("--upstream", NOWHERE, "--listen", "127.0.0.1:6499", "--metrics", "127.0.0.1:6499")
+    assert ended.returncode == 2
+    assert "--metrics 127.0.0.1:6499 is where clients log in; give it another address" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from pgshim.errors import UpstreamUnreachable
@@ -38,7 +39,11 @@ class Approach:
     def start(self, login: Login) -> None:
         """Take a warm connection, or begin to connect."""
         connection = self._connection
-        warm = self._server.prewarm.take() if connection.upstream is self._server.upstream else None
+        tally, warm = self._server.tally, None
+        if self._server.settings.prewarm and connection.upstream is self._server.upstream:
+            warm = self._server.prewarm.take()
+            tally.warm += warm is not None
+            tally.warm_missed += warm is None
         if warm is None:
             self._server.spawn(self._connect())
         else:
@@ -53,10 +58,13 @@ class Approach:
         # A host that is gone acknowledges nothing: it has as long as it would have for a new connection.
         set_user_timeout(transport, self._server.settings.connect_timeout)
         transport.write(self._startup)
+        connection.asked_at = perf_counter()
+        self._server.tally.trips["prewarm"] += _trips_to(transport, self._server)
 
     def begin_anew(self) -> None:
         """The warm connection was lost with no byte of an answer."""
         self._connection.flow.upstream = None
+        self._connection.asked_at = 0.0
         if self._connection.is_connecting:
             logger.debug("a warm connection was dead", extra={"connection": self._connection.number})
             self._server.spawn(self._connect())
@@ -68,6 +76,17 @@ class Approach:
         except UpstreamUnreachable as error:
             if connection.is_connecting:
                 connection.fail(error)
+
+
+def _trips_to(transport: asyncio.Transport, server: Server) -> int:
+    """The round trips in which such a connection was made: TCP, the SSLRequest, TLS."""
+    if server.settings.upstream.is_unix:
+        return 0
+    tls = transport.get_extra_info("ssl_object")
+    if tls is not None:
+        # TLS 1.2 takes two.
+        return 3 if tls.version() == "TLSv1.3" else 4
+    return 1 if server.settings.upstream_tls == "disable" else 2
 
 
 class _Made(UpstreamSide):

@@ -16,6 +16,7 @@ from pgshim.errors import UpstreamUnreachable
 if TYPE_CHECKING:
     from pgshim.proxy.connection import Connection
     from pgshim.proxy.siblings import Siblings
+    from pgshim.proxy.tally import Tally
     from pgshim.proxy.upstream import Endpoint, Upstream
 
 logger = logging.getLogger("pgshim.cancel")
@@ -30,9 +31,10 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_cancelled", "_connections", "_siblings", "under_way")
+    __slots__ = ("_cancelled", "_connections", "_siblings", "_tally", "under_way")
 
-    def __init__(self, siblings: Siblings | None = None) -> None:
+    def __init__(self, tally: Tally, siblings: Siblings | None = None) -> None:
+        self._tally = tally
         #: The other workers, if there are any.
         self._siblings = siblings
         self._connections: dict[bytes, Connection] = {}
@@ -67,6 +69,7 @@ class Canceller:
         """
         if not await self.cancel(key):
             if self._siblings is None:
+                self._tally.cancels["unknown_key"] += 1
                 logger.debug("CancelRequest dropped: unknown key")
             else:
                 self.under_way += 1
@@ -86,6 +89,7 @@ class Canceller:
         if connection is None:
             return False
         if not connection.is_busy:
+            self._tally.cancels["idle"] += 1
             logger.debug("CancelRequest dropped: nothing to cancel")
             return True
         logger.debug("CancelRequest", extra={"connection": connection.number})
@@ -108,10 +112,13 @@ class Canceller:
             transport, _ = await upstream.connect(_UntilEof, endpoint)
         except UpstreamUnreachable as error:
             logger.warning("CancelRequest not sent: %s", error.message)
+            self._tally.cancels["failed"] += connection is not None
             return
         try:
-            if connection is not None and not connection.is_busy:
-                return
+            if connection is not None:
+                self._tally.cancels["forwarded" if connection.is_busy else "idle"] += 1
+                if not connection.is_busy:
+                    return
             transport.write(_HEADER.pack(8 + len(key), CANCEL_REQUEST_CODE) + key)
             async with asyncio.timeout(_PATIENCE):
                 await cast(_UntilEof, transport.get_protocol()).is_over

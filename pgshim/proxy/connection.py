@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import IntEnum
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamViolation
-from pgshim.protocol import hot
 from pgshim.proxy import farewells
 from pgshim.proxy.approach import Approach
 from pgshim.proxy.departure import Departure
@@ -42,11 +42,12 @@ class Connection(asyncio.Protocol):
     """The client's side, and the one that knows both; `UpstreamSide` only calls back here."""
 
     __slots__ = ("_early", "_has_attention", "_is_draining", "_is_half_closed", "_linger", "_login", "_server",
-                 "_session", "_timer", "endpoint", "flow", "idle_ticks", "is_active", "key", "number",
-                 "phase", "upstream")  # fmt: skip
+                 "_session", "_tally", "_timer", "asked_at", "endpoint", "flow", "idle_ticks", "is_active", "key",
+                 "number", "phase", "upstream")  # fmt: skip
 
     def __init__(self, server: Server, client: asyncio.Transport, number: int, login: Login, deadline: float) -> None:
         self._server = server
+        self._tally = server.tally
         self.flow = Flow(client)
         #: The number by which the log calls this connection.
         self.number = number
@@ -58,6 +59,8 @@ class Connection(asyncio.Protocol):
         #: The pooler, or the session endpoint; and the address of it that this connection is on.
         self.upstream = server.upstream_of(is_at_session_endpoint=login.is_at_session_endpoint)
         self.endpoint: Endpoint | None = None
+        #: When (perf_counter) the StartupMessage went up; 0: it has not, -1: there is an answer.
+        self.asked_at = 0.0
         #: The body of BackendKeyData, by which a CancelRequest finds this connection.
         self.key: bytes | None = None
         #: LOGIN and before: the login timeout.
@@ -85,6 +88,7 @@ class Connection(asyncio.Protocol):
     # Events of the client's side.
 
     def data_received(self, data: bytes) -> None:
+        self._tally.from_clients += len(data)
         if self.phase == Phase.SESSION:
             session, upstream = self._session, self.flow.upstream
             assert session is not None
@@ -148,9 +152,14 @@ class Connection(asyncio.Protocol):
         self._adjust_reading()
         self._log_in(from_client=self._early)
         self._early = b""
+        if not self.asked_at:
+            self.asked_at = perf_counter()
 
     def upstream_data_received(self, data: bytes) -> None:
         if self.phase == Phase.LOGIN:
+            if self.asked_at > 0:
+                self._tally.first_byte.note(perf_counter() - self.asked_at)
+                self.asked_at = -1.0
             self._log_in(from_upstream=data)
             return
         session, client = self._session, self.flow.client
@@ -160,6 +169,7 @@ class Connection(asyncio.Protocol):
             output = session.pass_from_upstream(data)
             if output is not None:
                 client.write(output)
+                self._tally.to_clients += len(output)
                 return
         try:
             session.receive_from_upstream(data)
@@ -199,6 +209,9 @@ class Connection(asyncio.Protocol):
             self.fail(error)
             return
         self._write()
+        if login.refusal:
+            self._tally.note_refused_login(login.refusal)
+            login.refusal = b""
         if login.is_terminated or login.is_refused:
             self._end()
         elif login.is_complete:
@@ -212,10 +225,12 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.SESSION
         self.key = login.backend_key
         self._server.canceller.register(self)
+        self._tally.logins += 1
         logger.debug("logged in", extra={"connection": self.number})
         if login.leftover_upstream:
             self.upstream_data_received(login.leftover_upstream)
         if login.leftover_client:
+            self._tally.from_clients -= len(login.leftover_client)  # It was counted when it came.
             self.data_received(login.leftover_client)
 
     def _write(self) -> None:
@@ -228,6 +243,7 @@ class Connection(asyncio.Protocol):
         output = stage.take_client_output()
         if output and self.flow.client is not None:
             self.flow.client.write(output)
+            self._tally.to_clients += len(output)
 
     def _settle(self) -> None:
         """The rare states: a backlog, a drain, a client that said it is done and may still be owed replies."""
@@ -258,7 +274,7 @@ class Connection(asyncio.Protocol):
         is_told = stage is not None and stage.has_said_fatal
         # Inside a reply that is cut off, the bytes of an error would be taken for the rest of it.
         if not (client is None or is_told or (self._session is not None and self._session.is_inside_reply)):
-            client.write(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
+            client.write(self._tally.note_fatal(error, has_session=self._session is not None))
         self._end(is_trusted=not isinstance(error, UpstreamViolation))
 
     def _end(self, *, is_trusted: bool = True) -> None:

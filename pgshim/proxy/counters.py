@@ -17,8 +17,12 @@ from collections.abc import Iterable, Sequence
 #: Clients that have begun a connection, as --max-connections counts them.
 CONNECTIONS = "connections"
 
+#: Connections that --prewarm has ready; and the process that has the row.
+PREWARMED = "prewarmed"
+PID = "pid"
+
 #: What a worker has, not what it has done: gone with the worker.
-GAUGES = (CONNECTIONS,)
+GAUGES = (CONNECTIONS, PREWARMED, PID)
 
 _SIZE = 8
 

@@ -8,7 +8,6 @@ from struct import Struct
 from typing import TYPE_CHECKING, cast
 
 from pgshim.errors import FeatureNotSupported, InvalidParameterValue, InvalidSwitch, PgshimError, ProtocolViolation
-from pgshim.protocol import hot
 from pgshim.proxy.cancel import CANCEL_REQUEST_CODE
 from pgshim.proxy.connection import Connection
 from pgshim.proxy.sockets import abort, close_gently
@@ -16,6 +15,7 @@ from pgshim.proxy.tls import ALPN
 
 if TYPE_CHECKING:
     from pgshim.proxy.server import Server
+    from pgshim.proxy.tally import Tally
 
 logger = logging.getLogger("pgshim.server")
 
@@ -102,7 +102,7 @@ class Greeting(asyncio.Protocol):
         try:
             self._begin(client, packet, rest, code)
         except PgshimError as error:
-            refuse(client, error)
+            refuse(client, error, self._server.tally)
 
     def _begin(self, client: asyncio.Transport, packet: bytes, rest: bytes, code: int) -> None:
         """Begin a connection. Raises PgshimError."""
@@ -113,17 +113,18 @@ class Greeting(asyncio.Protocol):
             )
         login = self._server.stages.login(packet, is_at_session_endpoint=self._is_at_session_endpoint)
         self._server.take_place()
+        self._server.tally.started += 1
         connection = Connection(self._server, client, self._server.next_number(), login, self._deadline)
         self._server.connections.add(connection)
         client.set_protocol(connection)
         connection.start(rest)
 
 
-def refuse(client: asyncio.Transport, error: PgshimError) -> None:
+def refuse(client: asyncio.Transport, error: PgshimError, tally: Tally) -> None:
     """Answer the first packet with a FATAL, and close."""
     level = logging.INFO if isinstance(error, _THE_CLIENTS_OWN) else logging.WARNING
     # What the client has written is not for the log: among options there may be a secret.
     said = "options that are no command line of a server's" if isinstance(error, InvalidSwitch) else error.message
     logger.log(level, "refused: %s", said)
-    client.write(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
+    client.write(tally.note_fatal(error))
     close_gently(client)

@@ -57,22 +57,25 @@ def open_listeners(
     addresses: tuple[Address, ...],
     session_addresses: tuple[Address, ...] = (),
     open_tcp: Callable[[Address], list[Listener]] | None = None,
+    *,
+    option: str = "--listen",
 ) -> list[Listener]:
     """Listen on all of them; raises ListenError, with nothing left open, when one cannot be had.
 
-    `open_tcp` opens those that are not Unix sockets in another way.
+    `open_tcp` opens those that are not Unix sockets in another way; `option` is where `addresses` come from.
     """
     listeners: list[Listener] = []
-    wanted = [(address, False) for address in addresses] + [(address, True) for address in session_addresses]
+    wanted = [(address, option) for address in addresses]
+    wanted += [(address, "--session-listen") for address in session_addresses]
     try:
-        for address, is_at_session_endpoint in wanted:
-            option = "--session-listen" if is_at_session_endpoint else "--listen"
+        for address, given in wanted:
             try:
                 opened = _open_unix(address) if address.is_unix else (open_tcp or _open_tcp)(address)
             except OSError as error:
                 if not (address.is_optional and error.errno in _NO_FAMILY):
-                    raise ListenError(_sentence(address, error, option)) from error
+                    raise ListenError(_sentence(address, error, given)) from error
             else:
+                is_at_session_endpoint = given == "--session-listen"
                 listeners += (replace(each, is_at_session_endpoint=is_at_session_endpoint) for each in opened)
     except ListenError:
         for listener in listeners:

@@ -21,11 +21,15 @@ _HAS_REUSEPORT = sys.platform == "linux"
 
 
 class Ports:
-    """What the supervisor holds of --listen and --session-listen. Raises ListenError."""
+    """What the supervisor holds of --listen and --session-listen, or of another option. Raises ListenError."""
 
-    def __init__(self, addresses: tuple[Address, ...], session_addresses: tuple[Address, ...]) -> None:
+    def __init__(
+        self, addresses: tuple[Address, ...], session_addresses: tuple[Address, ...] = (), *, option: str = "--listen"
+    ) -> None:
         #: What is bound, with the port that the system chose for port 0.
-        self.held = open_listeners(addresses, session_addresses, _reserve if _HAS_REUSEPORT else None)
+        self.held = open_listeners(
+            addresses, session_addresses, _reserve if _HAS_REUSEPORT else None, option=option
+        )
 
     def listeners(self) -> list[Listener]:
         """What one more worker accepts on, from now on. Raises OSError, with nothing left open."""

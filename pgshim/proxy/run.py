@@ -6,11 +6,12 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
-from pgshim.proxy.listen import Listener
+from pgshim.proxy.listen import Listener, open_listeners
+from pgshim.proxy.monitor import Monitor, check_installed
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
 from pgshim.proxy.supervisor import Supervisor
@@ -42,6 +43,8 @@ def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
 def run(settings: Settings, loop: str) -> int:
     """Run until a signal ends it; returns the exit code. Raises ConfigurationError, ListenError."""
     factory = loop_factory(loop)
+    if settings.metrics:
+        check_installed()
 
     def in_loop(main: Coroutine[Any, Any, int]) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -53,7 +56,7 @@ def run(settings: Settings, loop: str) -> int:
         settings,
         serve=lambda worker: in_loop(_work(settings, worker)),
         probe=lambda: in_loop(_require_upstream(settings)),
-        announce=lambda listeners: _log_start(settings, listeners),
+        announce=lambda listeners, metrics: _log_start(settings, listeners, metrics),
     )
     return supervisor.run()
 
@@ -63,15 +66,28 @@ async def _main(settings: Settings) -> int:
     server = Server(settings, raise_descriptor_limit())
     if settings.require_upstream and not await _probe(server):
         return 1
+    metrics_listeners = open_listeners(settings.metrics, option="--metrics")
     server.start()
-    _log_start(settings, server.listeners)
+    monitor = _start_monitor(server, metrics_listeners)
+    _log_start(settings, server.listeners, metrics_listeners)
     ending = _Ending(server)
     ending.install()
     if not settings.require_upstream:
         server.spawn(_probe_only(server))
     await ending.wait()
+    if monitor is not None:
+        monitor.close()
     logger.info("stopped")
     return 0
+
+
+def _start_monitor(server: Server, listeners: list[Listener]) -> Monitor | None:
+    """Serve --metrics, if it is given."""
+    if not listeners:
+        return None
+    monitor = Monitor(server, listeners)
+    monitor.start()
+    return monitor
 
 
 async def _work(settings: Settings, worker: Worker) -> int:
@@ -80,12 +96,15 @@ async def _work(settings: Settings, worker: Worker) -> int:
     server = Server(worker.share_of(settings), raise_descriptor_limit() - 2 * settings.workers, worker)
     server.start(worker.listeners)
     worker.siblings.open(server.canceller, server.spawn)
+    monitor = _start_monitor(server, worker.metrics_listeners)
     ending = _WorkersEnding(server)
     ending.install()
     ending.watch(worker.lifeline)
     if worker.is_first and not settings.require_upstream:
         server.spawn(_probe_only(server))
     await ending.wait()
+    if monitor is not None:
+        monitor.close()
     worker.siblings.close()
     return 0
 
@@ -118,7 +137,7 @@ async def _probe_only(server: Server) -> None:
     await _reach(None if server.settings.prewarm else server.upstream, server.session_upstream)
 
 
-def _log_start(settings: Settings, listeners: list[Listener]) -> None:
+def _log_start(settings: Settings, listeners: list[Listener], metrics_listeners: Iterable[Listener] = ()) -> None:
     """What listens where, what upstream, which TLS both ways, which mode."""
     down = "plaintext"
     if settings.has_tls:
@@ -127,6 +146,8 @@ def _log_start(settings: Settings, listeners: list[Listener]) -> None:
         how = "plaintext" if listener.address.is_unix else down
         where = " for the session endpoint" if listener.is_at_session_endpoint else ""
         logger.info("listening on %s (%s)%s", listener.address, how, where)
+    for listener in metrics_listeners:
+        logger.info("metrics and health on %s", listener.address)
     pipeline = settings.pipeline
     session = ""
     if settings.session_upstream is not None:

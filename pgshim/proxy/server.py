@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import socket
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
 from pgshim.errors import PgshimError, TooManyConnections
-from pgshim.protocol import hot
 from pgshim.proxy import farewells
 from pgshim.proxy.cancel import Canceller
 from pgshim.proxy.connection import Connection
-from pgshim.proxy.counters import CONNECTIONS, Counters
+from pgshim.proxy.counters import CONNECTIONS, PID, PREWARMED, Counters
 from pgshim.proxy.departure import Departure
 from pgshim.proxy.greeting import Greeting
 from pgshim.proxy.listen import Listener, accept, open_listeners
@@ -25,6 +25,7 @@ from pgshim.proxy.prewarm import Prewarm
 from pgshim.proxy.sockets import RESERVED_DESCRIPTORS, tune
 from pgshim.proxy.stages import Stages
 from pgshim.proxy.sweep import IdleSweep, PinSweep
+from pgshim.proxy.tally import COLUMNS, Ledger, Tally
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
 from pgshim.proxy.upstream import Upstream
 from pgshim.proxy.worker import Worker
@@ -44,17 +45,21 @@ class Server:
         self.settings = settings
         self.contexts = worker.contexts if worker else Contexts(settings)
         #: What all workers count together; the row of this one, and where its connections stand in it.
-        self.counters = worker.counters if worker else Counters((CONNECTIONS,))
-        self._row = self.counters.row(worker.number - 1 if worker else 0)
+        self.counters = worker.counters if worker else Counters(COLUMNS)
+        number = worker.number - 1 if worker else 0
+        self._row = self.counters.row(number)
         self._place = self.counters.column(CONNECTIONS)
-        self.upstream = Upstream(settings, settings.upstream, self.contexts)
+        #: What this process counts alone, and how that comes into its row.
+        self.tally = Tally()
+        self._ledger = Ledger(self.tally, self.counters, number)
+        self.upstream = Upstream(settings, settings.upstream, self.contexts, self.tally)
         #: The session endpoint.
         self.session_upstream: Upstream | None = None
         if settings.session_upstream is not None:
-            self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts)
+            self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts, self.tally)
         self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
-        self.canceller = Canceller(worker.siblings if worker else None)
-        self.stages = Stages(settings)
+        self.canceller = Canceller(self.tally, worker.siblings if worker else None)
+        self.stages = Stages(settings, self.tally)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
         #: Clients whose first packet has not come yet.
@@ -72,6 +77,8 @@ class Server:
         self._accepting: list[asyncio.Task[None]] = []
         self._idle_sweep = IdleSweep(self, settings.idle_timeout)
         self._is_over: asyncio.Future[None] | None = None
+        #: Whether it accepts no more clients.
+        self.is_draining = False
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task; it is kept until it ends, and what it raises is seen."""
@@ -103,9 +110,8 @@ class Server:
         in_use += 2 * (len(self.connections) + self.canceller.under_way)
         if in_use >= self._descriptors:
             # No time to ask who it is: a CancelRequest or an SSLRequest ends here as well.
-            error = self._no_room()
             with contextlib.suppress(OSError), sock:
-                sock.send(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
+                sock.send(self.tally.note_fatal(self._no_room()))
             return
         task = self.spawn(self._welcome(sock, is_at_session_endpoint))
         self._arrivals.add(task)
@@ -139,7 +145,7 @@ class Server:
         except PgshimError as error:
             logger.warning("closed: %s", error.message)
             with contextlib.suppress(OSError), sock:
-                sock.send(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
+                sock.send(self.tally.note_fatal(error))
         except OSError as error:
             logger.info("closed before the first packet: %s", str(error) or "timeout")
             sock.close()
@@ -177,6 +183,17 @@ class Server:
         """Read the certificates again; raises ConfigurationError and changes nothing when they are no good."""
         self.contexts.reload()
         self.prewarm.renew()
+
+    def bring_up_to_date(self) -> None:
+        """Have all that this process counts in the counters."""
+        self._ledger.write()
+        self._row[self.counters.column(PREWARMED)] = self.prewarm.idle
+        self._row[self.counters.column(PID)] = os.getpid()
+
+    @property
+    def most_connections(self) -> int:
+        """How many clients all workers together take."""
+        return min(self.settings.max_connections, self._most_connections * self.counters.workers)
 
     def next_number(self) -> int:
         """The number by which the log calls the next connection."""
@@ -227,6 +244,7 @@ class Server:
             await asyncio.sleep(0)
 
     async def _stop_accepting(self) -> None:
+        self.is_draining = True
         self.prewarm.close()
         tasks = [*self._accepting, *self._arrivals]
         self._accepting.clear()

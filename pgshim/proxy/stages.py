@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pgshim.session.conversation import Limits
+from pgshim.session.counts import Counts
 from pgshim.session.login import Login
 from pgshim.session.plain import PlainSession
 from pgshim.session.session import ClientSettings, Descriptions, Policy, Session, frontend_rules
@@ -32,11 +33,12 @@ class Stage(Protocol):
 class Stages:
     """Makes the stages of all connections of a process; what they share is here."""
 
-    __slots__ = ("_accepted", "_at_session_endpoint", "_limits", "_policy", "_rules", "_service", "_settings", "_texts",
-                 "descriptions")  # fmt: skip
+    __slots__ = ("_accepted", "_at_session_endpoint", "_counts", "_limits", "_policy", "_rules", "_service",
+                 "_settings", "_texts", "descriptions")  # fmt: skip
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, counts: Counts | None = None) -> None:
         self._settings = settings
+        self._counts = counts or Counts()
         has_session_endpoint = settings.session_upstream is not None
         self._service = Service(settings.upstream_mode, settings.tenant.encode(), has_session_endpoint)
         self._at_session_endpoint = replace(self._service, is_at_session_endpoint=True)
@@ -65,7 +67,7 @@ class Stages:
     def session(self, login: Login) -> Session | PlainSession:
         """The stage that follows a login that is complete."""
         if login.is_plain:
-            return PlainSession()
+            return PlainSession(self._counts)
         return Session(
             self._limits,
             self._texts,
@@ -76,6 +78,7 @@ class Stages:
             begins_lazily=self._settings.lazy_begin,
             descriptions=self.descriptions,
             identity=_identity(login),
+            counts=self._counts,
         )
 
 

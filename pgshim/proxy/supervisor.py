@@ -26,10 +26,11 @@ from dataclasses import dataclass
 
 from pgshim.errors import ConfigurationError
 from pgshim.proxy import log
-from pgshim.proxy.counters import CONNECTIONS, Counters
+from pgshim.proxy.counters import Counters
 from pgshim.proxy.listen import Listener
 from pgshim.proxy.ports import Ports
 from pgshim.proxy.siblings import Mailboxes, Siblings
+from pgshim.proxy.tally import COLUMNS
 from pgshim.proxy.tls import Contexts
 from pgshim.proxy.worker import Worker
 from pgshim.settings import Settings
@@ -62,7 +63,7 @@ class Supervisor:
     """Runs `settings.workers` workers, each of which is a `serve(worker)` that returns its exit code.
 
     `probe` is asked for an exit code first, in a child of its own, where --require-upstream says so; `announce` is
-    called once, with what is listened on. Raises ConfigurationError, ListenError.
+    called once, with what is listened on, also for --metrics. Raises ConfigurationError, ListenError.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Supervisor:
         settings: Settings,
         serve: Callable[[Worker], int],
         probe: Callable[[], int],
-        announce: Callable[[list[Listener]], None],
+        announce: Callable[[list[Listener], list[Listener]], None],
     ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError(f"--workers {settings.workers} needs a system that can fork; leave it out here")
@@ -79,12 +80,14 @@ class Supervisor:
         self._probe = probe
         self._announce = announce
         self._contexts = Contexts(settings)
-        self._counters = Counters((CONNECTIONS,), settings.workers)
+        self._counters = Counters(COLUMNS, settings.workers)
         self._mailboxes = Mailboxes(settings.workers)
         self._places = [_Place(number) for number in range(1, settings.workers + 1)]
         self._lifeline = os.pipe()
         self._wakeup = os.pipe()
         self._ports: Ports | None = None
+        #: Of --metrics: held to the end, for probes come while transactions end as well.
+        self._metrics_ports: Ports | None = None
         #: SIGTERM or SIGINT has come, and when those that are still there are killed.
         self._is_ending = False
         self._deadline = 0.0
@@ -95,12 +98,13 @@ class Supervisor:
         if self._settings.require_upstream and self._wait_for(self._fork(self._probe)) != 0:
             return 1
         self._ports = Ports(self._settings.listen, self._settings.session_listen)
+        self._metrics_ports = Ports(self._settings.metrics, option="--metrics")
         self._watch_signals()
         # What is here by now is shared with all workers: the collector would write to its pages.
         gc.freeze()
         for place in self._places:
             self._start(place, is_first=place.number == 1)
-        self._announce(self._ports.held)
+        self._announce(self._ports.held, self._metrics_ports.held)
         pids = ", ".join(str(place.pid) for place in self._places if place.pid)
         logger.info("%d workers: processes %s", len(self._places), pids)
         while not self._is_ending or any(place.pid for place in self._places):
@@ -109,37 +113,42 @@ class Supervisor:
             self._reap()
             self._act_on_time()
         self._ports.close()
+        self._metrics_ports.close()
         logger.info("stopped")
         return self._exit_code
 
     # Starting.
 
     def _start(self, place: _Place, *, is_first: bool = False) -> None:
-        assert self._ports is not None
+        assert self._ports is not None and self._metrics_ports is not None  # noqa: PT018
         place.started = time.monotonic()
         try:
             listeners = self._ports.listeners()
+            metrics_listeners: list[Listener] = []
             try:
+                metrics_listeners += self._metrics_ports.listeners()
                 worker = Worker(
                     place.number,
                     self._contexts,
                     self._counters,
                     Siblings(place.number, self._mailboxes),
                     listeners,
+                    metrics_listeners,
                     self._lifeline[0],
                     is_first,
                 )
                 place.pid = self._fork(lambda: self._work(worker))
             finally:
-                self._ports.release(listeners)
+                self._ports.release(listeners + metrics_listeners)
         except OSError as error:
             logger.error("cannot start worker %d: %s", place.number, os.strerror(error.errno or 0).lower())
             self._replace(place)
 
     def _work(self, worker: Worker) -> int:
         """The life of a worker; signals wait until it takes them."""
-        assert self._ports is not None
-        self._ports.let_go()
+        for ports in (self._ports, self._metrics_ports):
+            assert ports is not None
+            ports.let_go()
         # The lifeline ends with the last process that has its writing end.
         os.close(self._lifeline[1])
         log.name_worker(worker.number)

@@ -14,11 +14,13 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
+from time import perf_counter
 from typing import Any
 
 from pgshim.errors import UpstreamUnreachable
 from pgshim.protocol import hot
 from pgshim.proxy.sockets import tune
+from pgshim.proxy.tally import Tally
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
 from pgshim.settings import Address, Settings
 
@@ -47,11 +49,12 @@ class Endpoint:
 class Upstream:
     """What all connections of a process share that go to `address`: the pooler, or the session endpoint."""
 
-    __slots__ = ("_contexts", "_has_warned", "_option", "_settings", "_tls", "address", "has_spoken_tls")
+    __slots__ = ("_contexts", "_has_warned", "_option", "_settings", "_tally", "_tls", "address", "has_spoken_tls")
 
-    def __init__(self, settings: Settings, address: Address, contexts: Contexts) -> None:
+    def __init__(self, settings: Settings, address: Address, contexts: Contexts, tally: Tally | None = None) -> None:
         self._settings = settings
         self._contexts = contexts
+        self._tally = tally or Tally()
         self.address = address
         self._tls = settings.tls_of(address)
         self._option = "--session-upstream" if address == settings.session_upstream else "--upstream"
@@ -67,8 +70,21 @@ class Upstream:
         The protocol's `connection_made` is called when the connection is ready for its first packet. Each address has
         --connect-timeout. Raises UpstreamUnreachable.
         """
+        # uvloop's clock is one of milliseconds.
+        start = perf_counter()
+        try:
+            transport, found = await self._connect_to_any([endpoint] if endpoint else await self._resolve(), factory)
+        except UpstreamUnreachable:
+            self._tally.connect_failures += 1
+            raise
+        self._tally.connect.note(perf_counter() - start)
+        return transport, found
+
+    async def _connect_to_any(
+        self, candidates: list[Endpoint], factory: Callable[[], asyncio.Protocol]
+    ) -> tuple[asyncio.Transport, Endpoint]:
         failures = []
-        for candidate in [endpoint] if endpoint else await self._resolve():
+        for candidate in candidates:
             try:
                 async with asyncio.timeout(self._settings.connect_timeout or None):
                     return await self._connect_to(candidate, factory), candidate

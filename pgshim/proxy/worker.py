@@ -24,6 +24,8 @@ class Worker:
     counters: Counters
     siblings: Siblings
     listeners: list[Listener]
+    #: Of --metrics.
+    metrics_listeners: list[Listener]
     #: The reading end of a pipe that nobody writes to: its end is the supervisor's.
     lifeline: int
     #: Whether it is to say what all of them would say at the start.

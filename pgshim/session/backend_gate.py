@@ -11,6 +11,7 @@ from pgshim.protocol import hot
 from pgshim.protocol.framing import CONTINUATION, Frame, Framer, FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.counts import Counts
 from pgshim.session.features import copying, lazy_begin, prepared, shapes
 from pgshim.session.frontend_gate import FrontendGate
 from pgshim.session.hints import with_hint
@@ -37,17 +38,12 @@ class BackendGate(FrontendGate):
     __slots__ = ("_backend", "_has_ended", "_is_broken_off", "_passes_backend_rest", "has_said_fatal")
 
     def __init__(
-        self,
-        limits: Limits,
-        texts: SharedTexts,
-        rules: FrameRules,
-        settings: ClientSettings,
-        policy: Policy,
-        *,
-        is_serial: bool,
-        begins_lazily: bool,
-    ) -> None:
-        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily)
+        self, limits: Limits, texts: SharedTexts, rules: FrameRules, settings: ClientSettings, policy: Policy,
+        *, is_serial: bool, begins_lazily: bool, counts: Counts,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily, counts=counts
+        )
         self._backend = Framer(_RULES)
         #: Upstream is out of order; what it said before that has been dealt with, and nothing behind it.
         self._is_broken_off = False
@@ -134,7 +130,10 @@ class BackendGate(FrontendGate):
         if type_code == _READY:
             return self._on_ready(head, buffer[start:stop])
         if type_code == _ERROR:
-            replacement = self._on_error(head, buffer[start:stop], missing)
+            message = buffer[start:stop]
+            replacement = self._on_error(head, message, missing)
+            if replacement != b"":
+                self.counts.note_error(replacement or message)
             self._passes_backend_rest = replacement is None
             return replacement
         if type_code == _PARAMETER_STATUS:
@@ -236,6 +235,7 @@ class BackendGate(FrontendGate):
         if head.wrapped is not None and status != hot.IDLE:
             self.roll_back_wrapped()
             return b""
+        self.counts.note_ready(is_in_block=status != hot.IDLE)
         self.holds_all = self.holds_all and bool(self.outstanding)
         withheld = head.wrapped.withheld if head.wrapped is not None and not has_failed else b""
         return withheld + self.ready() if withheld or self.settings.has_news else None

@@ -125,6 +125,7 @@ class Conversation(State):
 
     def replay(self, statement: Statement) -> None:
         """Make the server's unnamed statement this one; the client does not see it."""
+        self.counts.replays += 1
         self.send(statement.replay, PARSE_SKIPPED)
         self.slot = statement
 
@@ -145,6 +146,7 @@ class Conversation(State):
     def fail_query(self, error: bytes) -> None:
         """Fail a Query or FunctionCall on the server, and give the client this ErrorResponse for it."""
         if self.is_at_rest_here and self.status == hot.IDLE:
+            self.counts.note_error(error)
             self.answer_query(error, Change({b"": None}, self.batch))
         else:
             self.send_query(_FAILING_QUERY, Owed(Kind.QUERY, WATCH, watch=partial(_replace_failure, error)))
@@ -205,6 +207,9 @@ class Conversation(State):
 
     def sync(self) -> None:
         """End what is open upstream with the client's Sync, or answer it if nothing is."""
+        if not self.is_open and not self.outstanding and not self.is_skipping:
+            batch, trip = self.trip_of_sync
+            self.counts.trips[trip if batch == self.batch else "sync"] += 1
         self.batch += 1
         self.drawing.note(None)
         has_failed = self.is_skipping
@@ -283,6 +288,7 @@ class Conversation(State):
                 self.statements.settle(owed.change)
             if owed.kind is Kind.LOCAL_SYNC:
                 self.to_client.append(self.ready())
+                self.counts.note_ready(is_in_block=self.status != hot.IDLE)
             elif owed.answer:
                 self.to_client.append(owed.answer)
 

@@ -16,16 +16,11 @@ from struct import Struct
 
 from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
-from pgshim.session.answers import (
-    READY,
-    READY_SIZE,
-    behind_description,
-    is_answer_to_execute,
-    is_answer_to_query,
-)
+from pgshim.session.answers import READY, READY_SIZE, behind_description, is_answer_to_execute, is_answer_to_query
 from pgshim.session.backend_gate import BackendGate
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.counts import Counts
 from pgshim.session.features import prepared, shapes
 from pgshim.session.ordinary import is_ordinary
 from pgshim.session.outstanding import BIND, EXECUTE, PARSE_SKIPPED, QUERY, SYNC, SYNC_PURE, WATCH, Kind, Owed
@@ -60,18 +55,11 @@ class Express(BackendGate):
     __slots__ = ("_awaited", "_is_described", "_is_parsed", "_is_replayed", "_is_verified", "_most_from_client")
 
     def __init__(
-        self,
-        limits: Limits,
-        texts: SharedTexts,
-        rules: FrameRules,
-        settings: ClientSettings,
-        policy: Policy,
-        *,
-        is_serial: bool,
-        begins_lazily: bool,
-    ) -> None:
+        self, limits: Limits, texts: SharedTexts, rules: FrameRules, settings: ClientSettings, policy: Policy,
+        *, is_serial: bool, begins_lazily: bool, counts: Counts,
+    ) -> None:  # fmt: skip
         super().__init__(
-            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily
+            limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily, counts=counts
         )
         #: The text of the Query, or the statement of the batch, that went up this way and is not answered yet.
         self._awaited: bytes | Statement | None = None
@@ -140,9 +128,14 @@ class Express(BackendGate):
             return None
         if not self._note_batch(statement, is_described):
             return None
-        self._is_parsed = False
-        self._is_replayed = is_replayed
+        self._is_parsed, self._is_replayed = False, is_replayed
         self._is_verified = is_verified = is_replayed and told is not None
+        if name_end == 6:
+            self.counts.replays += is_replayed
+        elif is_replayed and statement.is_used:
+            self.counts.again += 1
+        else:
+            self.counts.note_bind(statement, is_replayed=is_replayed, has_own_trip=True)
         if not is_replayed:
             return data if name_end == 6 else b"%b\0\0%b" % (
                 _pack_header(_BIND, bind_end - name_end + 5), data[name_end + 1 :]
@@ -216,9 +209,12 @@ class Express(BackendGate):
         if status == hot.IN_BLOCK:
             self._note_drawing(awaited)
             self.slot = self.slot_at_sync
-        elif self.portals or self.drawing:
-            self.portals.clear()
-            self.drawing.clear()
+            self.counts.in_block += 1
+        else:
+            self.counts.transactions += 1
+            if self.portals or self.drawing:
+                self.portals.clear()
+                self.drawing.clear()
         self._awaited = None
         return data[start:] if start else data
 

@@ -13,6 +13,7 @@ from pgshim.errors import ProtocolViolation
 from pgshim.protocol.framing import CONTINUATION, SMALL_MESSAGE_LIMIT, Frame, Framer, FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Conversation, Limits
+from pgshim.session.counts import Counts
 from pgshim.session.features import HANDLERS, copying, lazy_begin, pipelines
 from pgshim.session.features.prepared import BIND_HOLD
 from pgshim.session.outstanding import Kind
@@ -68,11 +69,9 @@ class FrontendGate(Conversation):
         rules: FrameRules,
         settings: ClientSettings,
         policy: Policy,
-        *,
-        is_serial: bool,
-        begins_lazily: bool,
-    ) -> None:
-        super().__init__(limits, texts, settings, policy, begins_lazily=begins_lazily)
+        *, is_serial: bool, begins_lazily: bool, counts: Counts,
+    ) -> None:  # fmt: skip
+        super().__init__(limits, texts, settings, policy, begins_lazily=begins_lazily, counts=counts)
         self.handlers = HANDLERS
         self._frontend = Framer(rules)
         #: What the client sent and what has to wait.

@@ -65,7 +65,7 @@ class Login:
         "is_refused",
         "is_terminated",
         "parameters",
-        "reference",
+        "reference", "refusal",
         "settings",
         "startup",
         "told",
@@ -101,8 +101,8 @@ class Login:
         self.is_terminated = False
         #: A server did not accept the settings; the client has its reason, and the connection ends.
         self.is_refused = False
-        #: The client has been given a reason for which the login failed.
-        self.has_said_fatal = False
+        #: The client has been given a reason for which the login failed; that ErrorResponse.
+        self.has_said_fatal, self.refusal = False, b""
         #: ParameterStatus as upstream sent it, and as the client was told: name -> value.
         self.parameters: dict[bytes, bytes] = {}
         self.told: dict[bytes, bytes] = {}
@@ -178,8 +178,8 @@ class Login:
         if type_code == _READY:
             return self._on_ready(message)
         if type_code == _ERROR:
-            self.has_said_fatal = True
-            return with_hint(message)
+            self.has_said_fatal, self.refusal = True, with_hint(message)
+            return self.refusal
         if type_code != _NEGOTIATE:
             raise UpstreamViolation(f"the upstream sent message type {chr(type_code)!r} during login")
         return message
@@ -246,7 +246,8 @@ class Login:
             if not is_final:
                 self._to_upstream.append(hot.TERMINATE)
             self.is_refused = self.has_said_fatal = True
-            return with_hint(check.refusal)
+            self.refusal = with_hint(check.refusal)
+            return self.refusal
         if type_code != _READY:
             return b""
         accepted = check.accepted

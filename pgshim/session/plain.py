@@ -9,6 +9,7 @@ from __future__ import annotations
 from pgshim.errors import UpstreamViolation
 from pgshim.protocol import hot
 from pgshim.protocol.framing import Framer, FrameRules
+from pgshim.session.counts import Counts
 
 _SYNC, _QUERY, _FUNCTION_CALL, _TERMINATE, _READY, _ERROR = b"SQFXZE"
 
@@ -19,7 +20,7 @@ _BACKEND_RULES = FrameRules(passed=b"123ACDdGHIKNRSTVWcnstv", wanted=b"ZE", hold
 class PlainSession:
     """One client's conversation with a server of its own."""
 
-    __slots__ = ("_backend", "_frontend", "_is_open", "_owed", "_status", "_to_client", "_to_upstream",
+    __slots__ = ("_backend", "_counts", "_frontend", "_is_open", "_owed", "_status", "_to_client", "_to_upstream",
                  "has_said_fatal", "is_abandoned", "is_terminated")  # fmt: skip
 
     is_broken = False
@@ -27,7 +28,8 @@ class PlainSession:
     is_serial = False
     backlog_size = 0
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self._frontend = Framer(_FRONTEND_RULES)
         self._backend = Framer(_BACKEND_RULES)
         self._to_client: list[bytes] = []
@@ -76,8 +78,11 @@ class PlainSession:
             if type_code == _READY:
                 self._owed = max(0, self._owed - 1)
                 self._status = buffer[stop - 1]
-            elif type_code == _ERROR and b"\0VFATAL\0" in buffer[start:stop]:
-                self.has_said_fatal = True
+                self._counts.note_ready(is_in_block=self._status != hot.IDLE)
+            elif type_code == _ERROR:
+                message = buffer[start:stop]
+                self._counts.note_error(message)
+                self.has_said_fatal |= b"\0VFATAL\0" in message
         if end:
             self._to_client.append(buffer[:end])
         if self._backend.failure is not None:

@@ -12,6 +12,7 @@ from pgshim.protocol import hot
 from pgshim.protocol.framing import FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.counts import Counts
 from pgshim.session.descriptions import Descriptions
 from pgshim.session.express import Express
 from pgshim.session.features import copying, shared
@@ -44,8 +45,18 @@ class Session(Express):
         begins_lazily: bool = False,
         descriptions: Descriptions | None = None,
         identity: Hashable = (),
+        counts: Counts | None = None,
     ) -> None:
-        super().__init__(limits, texts, rules, settings, policy, is_serial=is_serial, begins_lazily=begins_lazily)
+        super().__init__(
+            limits,
+            texts,
+            rules,
+            settings,
+            policy,
+            is_serial=is_serial,
+            begins_lazily=begins_lazily,
+            counts=counts or Counts(),
+        )
         if shared.may_share(policy):
             self.descriptions = descriptions
             self.identity = identity
@@ -149,6 +160,7 @@ class Session(Express):
 
 __all__ = [
     "ClientSettings",
+    "Counts",
     "Descriptions",
     "Limits",
     "PlainSession",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgshim.protocol import hot
 from pgshim.session.client_settings import Call, ClientSettings
+from pgshim.session.counts import Counts
 from pgshim.session.descriptions import Descriptions
 from pgshim.session.drawing import Drawing
 from pgshim.session.outstanding import Outstanding, Owed
@@ -42,6 +43,7 @@ class State:
         "begin",
         "begins_lazily",
         "copy_query",
+        "counts",
         "defines",
         "descriptions",
         "drawing",
@@ -83,17 +85,26 @@ class State:
         "texts",
         "to_client",
         "to_upstream",
+        "trip_of_sync",
         "undescribed",
         "verifies",
     )
 
     def __init__(
-        self, limits: Limits, texts: SharedTexts, settings: ClientSettings, policy: Policy, *, begins_lazily: bool
+        self,
+        limits: Limits,
+        texts: SharedTexts,
+        settings: ClientSettings,
+        policy: Policy,
+        *,
+        begins_lazily: bool,
+        counts: Counts,
     ) -> None:
         self.limits = limits
         self.texts = texts
         self.settings = settings
         self.policy = policy
+        self.counts = counts
         self.outstanding = Outstanding()
         self.statements = Statements()
         #: Portal name -> the statement that was bound to it. Ends with the transaction.
@@ -116,6 +127,8 @@ class State:
         self.begins_lazily = begins_lazily
         #: The number of the batch that the client is sending: up to its Sync, or one Query.
         self.batch = 0
+        #: A batch, and what saved the round trip if its Sync is answered here.
+        self.trip_of_sync = (-1, "sync")
         #: What the server's unnamed statement is, once all that was sent has been carried out; None: not known.
         self.slot: Statement | None = None
         #: What it was at the last Sync: still true when that Sync's ReadyForQuery says T and nothing was sent since.

@@ -157,11 +157,12 @@ class SharedTexts:
 class Statement:
     """What one client's one Parse has made."""
 
-    __slots__ = ("is_named", "replay", "text", "told", "told_of_portal", "unverified")
+    __slots__ = ("is_named", "is_used", "replay", "text", "told", "told_of_portal", "unverified")
 
     def __init__(self, text: Text, *, is_named: bool = False) -> None:
         self.text = text
-        self.is_named = is_named
+        #: Whether it has a name; whether it was bound before.
+        self.is_named, self.is_used = is_named, False
         #: The Parse that brings it to another server.
         self.replay = text.upstream_parse
         #: What Describe has told the client that it returns; None before, and where it returns nothing.

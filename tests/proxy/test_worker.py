@@ -18,7 +18,7 @@ def test_the_shares_of_all_workers_are_the_whole(prewarm: int, workers: int, sha
     found = []
     for number in range(1, workers + 1):
         siblings, counters = Siblings(number, mailboxes), Counters((), workers)
-        worker = Worker(number, Contexts(settings), counters, siblings, [], -1, is_first=False)
+        worker = Worker(number, Contexts(settings), counters, siblings, [], [], -1, is_first=False)
         found.append(worker.share_of(settings).prewarm)
     assert found == shares
     mailboxes.close()

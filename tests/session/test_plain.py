@@ -7,7 +7,7 @@ import pytest
 from pgshim.errors import InvalidLength, UnknownMessageType, UpstreamViolation
 from pgshim.protocol.backend import BindComplete, NotificationResponse, ParseComplete
 from pgshim.protocol.frontend import CopyData, Flush, FunctionCall, Query, Sync, Terminate
-from pgshim.session.session import PlainSession
+from pgshim.session.session import Counts, PlainSession
 from tests.session.messages import (
     FAILED,
     IDLE,
@@ -117,6 +117,18 @@ def test_the_servers_last_word_is_noted(script: PlainScript) -> None:
     assert not script.session.has_said_fatal
     script.upstream_answers(server_error(b"57P01", b"bye", b"FATAL"))
     assert script.session.has_said_fatal
+
+
+def test_an_error_of_any_size_is_counted_once() -> None:
+    error = server_error(b"22P02", b"x" * 20_000).encode()
+    counts = Counts()
+    session = PlainSession(counts)
+    for start in range(0, len(error), 3000):
+        session.receive_from_upstream(error[start : start + 3000])
+    session.receive_from_upstream(IN_BLOCK.encode() + IDLE.encode())
+    assert session.take_client_output() == error + IN_BLOCK.encode() + IDLE.encode()
+    assert {name: number for name, number in counts.errors.items() if number} == {"22P02": 1}
+    assert (counts.in_block, counts.transactions) == (1, 1)
 
 
 def test_a_client_that_is_gone_hears_no_more(script: PlainScript) -> None:

@@ -16,6 +16,7 @@ from pgshim.errors import PgshimError
 from pgshim.protocol.framing import FrameRules
 from pgshim.session.client_settings import ClientSettings
 from pgshim.session.conversation import Limits
+from pgshim.session.counts import Counts
 from pgshim.session.descriptions import Descriptions
 from pgshim.session.express import Express
 from pgshim.session.refusal import Policy
@@ -131,6 +132,8 @@ def shown(value: Any) -> Any:
         return [shown(each) for each in value]
     if isinstance(value, Exception):
         return repr(value)
+    if isinstance(value, Counts):
+        return {name: number for name, number in value.totals().items() if number}
     if callable(value) and hasattr(value, "__qualname__"):
         return value.__qualname__
     if hasattr(type(value), "__slots__") and type(value).__module__.startswith("pgshim"):

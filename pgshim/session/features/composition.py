@@ -75,6 +75,7 @@ class Composer:
         if self._is_single:
             leave_out = settings.left_out(self._found)
             injection = Injection(self._values, leave_out) if leave_out else self._s.settings.injection
+            self._s.counts.injections += bool(injection.outside)
             for sql in injection.outside:
                 self.script.put(sql)
         else:
@@ -90,6 +91,7 @@ class Composer:
         """SET LOCAL for all that is to be in force. `modes`: what the BEGIN says of itself."""
         settings_of = self._s.settings
         injection = settings_of.injection if self._values is settings_of.current else Injection(self._values)
+        self._s.counts.injections += bool(injection.statements)
         for name, sql in injection.modes.items():
             if has_modes and name not in modes:
                 self.script.put(sql)

@@ -146,6 +146,7 @@ def answers(s: Conversation, found: Verdict) -> bool | None:
     if names is None or isinstance(names, Unsettled):
         return None
     names[b""] = None
+    s.counts.trips["deallocate"] += 1
     s.answer_query(hot.command_complete(_tag(piece)), Change(names, s.batch))
     return True
 

@@ -55,6 +55,7 @@ def answers(s: Conversation, sql: bytes) -> bool:
     """Whether a Query is a BEGIN, or the end of a block that has begun only here, and has been answered."""
     tag = _carried_out(s, sql)
     if tag:
+        s.counts.trips["begin" if s.begin else "end"] += 1
         s.answer_query(tag, Change({b"": None}, s.batch))
     return bool(tag)
 
@@ -85,6 +86,7 @@ def answers_batch(s: Conversation, buffer: bytes, frames: list[Frame]) -> int:
     if s.begin:
         s.portals[b""] = FINISHED
         s.has_own_portal = True
+    s.trip_of_sync = s.batch, "begin" if s.begin else "end"
     described = hot.NO_DATA if is_described else b""
     s.answer(hot.PARSE_COMPLETE + hot.BIND_COMPLETE + described + tag, Change({b"": statement}, s.batch))
     return size

@@ -65,6 +65,8 @@ def on_parse(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     s.statements.announce(change)
     edit = partial(_shift_position, text.shift) if text.shift else None
     s.send(text.upstream_parse, Owed(Kind.PARSE, WATCH, change=change, edit=edit))
+    if name:
+        s.counts.parses += 1
     s.slot = statement
     return True
 
@@ -100,6 +102,8 @@ def on_bind(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
         return True
     s.is_plain = False
     s.passes_rest = True
+    if name:
+        s.counts.note_bind(statement, is_replayed=False, has_own_trip=not s.outstanding)
     if s.begin:
         s.begin_now()
     if not portal:
@@ -179,6 +183,8 @@ def on_describe(s: Conversation, buffer: bytes, start: int, end: int, missing: i
         record = shared.recording(s, statement)
     watch = partial(_note_description, statement, record)
     s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.DESCRIBE_STATEMENT, WATCH, watch=watch, described=statement))
+    if name:
+        s.counts.describes += 1
     return True
 
 
@@ -222,6 +228,7 @@ def on_close(s: Conversation, buffer: bytes, start: int, end: int, missing: int)
     name = name[:NAME_SIZE]
     if kind == _STATEMENT:
         s.answer(hot.CLOSE_COMPLETE, Change({name: None}, s.batch))
+        s.trip_of_sync = s.batch, "close"
     elif settings.waits_for_replies(s):
         return False
     else:

@@ -34,6 +34,8 @@ def is_refused(s: Conversation, hazard: Hazard) -> bool:
     if policy == WARN:
         s.outstanding.append(Owed(Kind.LOCAL, FAKE, answer=s.policy.notice(hazard)))
         s.give_answers()
+    if policy == REFUSE:
+        s.counts.note_refusal(hazard)
     return policy == REFUSE
 
 
@@ -117,6 +119,7 @@ def refuses_alone(s: Conversation, found: Verdict) -> bool:
     piece = found.statements[0]
     for hazard in (*piece.hazards, *of_settings(s, piece)):
         if concerns(s, hazard, is_outside=True) and s.policy.on(hazard.feature) == REFUSE:
+            s.counts.note_refusal(hazard)
             s.fail_query(s.policy.error(hazard))
             return True
     return False

@@ -47,6 +47,7 @@ def on_query(s: Conversation, found: Verdict) -> bool | None:
     names = {b""}
     if any(piece.kind is Sql.DISCARD_ALL for piece in found.statements):
         names |= s.statements.names()
+    s.counts.trips["reset"] += 1
     answers = b"".join(_ANSWERS[piece.kind] for piece in found.statements)
     s.answer_query(answers, Change(dict.fromkeys(names), s.batch))
     return True

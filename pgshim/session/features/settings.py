@@ -94,6 +94,7 @@ def inject(s: Conversation, leave_out: frozenset[bytes]) -> None:
     leave_out |= frozenset(s.local_now)
     if leave_out:
         injection = Injection(s.settings.current, leave_out)
+    s.counts.injections += bool(injection.outside)
     for sql in injection.outside:
         s.carry_out(sql)
     s.is_in_force = True
@@ -103,6 +104,7 @@ def wrap(s: Conversation) -> None:
     """Put what follows, up to the Sync, into a block of pgshim's own: a COMMIT inside would end the settings."""
     s.carry_out(b"BEGIN")
     if not s.is_in_force:
+        s.counts.injections += bool(s.settings.current)
         for sql in (*s.settings.injection.modes.values(), *s.settings.injection.statements):
             s.carry_out(sql)
     s.is_in_force = s.is_wrapped = True
@@ -173,6 +175,7 @@ def after_execute(s: Conversation, found: Verdict) -> None:
         return
     if found.kind is Sql.BEGIN:
         if not s.is_in_force and settings.current:
+            s.counts.injections += 1
             for sql in block_statements(settings.injection, piece.modes):
                 s.carry_out(sql)
         s.is_in_force = True
@@ -181,6 +184,7 @@ def after_execute(s: Conversation, found: Verdict) -> None:
         if piece.chains:
             has_failed = s.status == hot.IN_FAILED_BLOCK
             injection = Injection(settings.begin if has_failed or found.kind is Sql.ROLLBACK else settings.current)
+            s.counts.injections += bool(injection.statements)
             # A failed block has lost its modes: the next one begins with the session's.
             for sql in (*(injection.modes.values() if has_failed else ()), *injection.statements):
                 s.carry_out(sql)

@@ -89,6 +89,7 @@ def _replay_unverified(s: Conversation, statement: Statement, told: Description)
     own = statement.text.upstream_parse
     check = _Check(s, statement, told)
     s.verifies = True
+    s.counts.replays += 1
     s.send(own, Owed(Kind.PARSE, SKIP, edit=check.on_error))
     s.send(hot.DESCRIBE_UNNAMED, Owed(Kind.VERIFICATION, WATCH, watch=check))
     s.slot = statement
@@ -256,13 +257,17 @@ def error_of_failing(owed: Owed, failure: Failure, error: bytes) -> bytes:
 
 def ready_of_failing(s: Conversation, failure: Failure) -> bytes:
     """What the client gets for the ReadyForQuery of such a batch."""
-    if s.status != hot.IN_BLOCK:
-        error = b"" if failure.is_told else failure.in_autocommit
-        return error + hot.READY[s.status]
-    s.status = hot.IN_FAILED_BLOCK
-    if failure.in_block is not ABORTED:
-        _fail_block(s)
-    return (b"" if failure.is_told else failure.in_block) + hot.READY[hot.IN_FAILED_BLOCK]
+    is_in_block = s.status == hot.IN_BLOCK
+    if is_in_block:
+        s.status = hot.IN_FAILED_BLOCK
+        if failure.in_block is not ABORTED:
+            _fail_block(s)
+    s.counts.note_ready(is_in_block=s.status != hot.IDLE)
+    if failure.is_told:
+        return hot.READY[s.status]
+    error = failure.in_block if is_in_block else failure.in_autocommit
+    s.counts.note_error(error)
+    return error + hot.READY[s.status]
 
 
 def _fail_block(s: Conversation) -> None:

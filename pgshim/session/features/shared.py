@@ -92,6 +92,10 @@ def on_next(s: Conversation, buffer: bytes, start: int, end: int, missing: int) 
     s.handlers = held.handlers
     if not (held.describe and type_code in (_FLUSH, _SYNC) and _answers(s, held)):
         _release(s, held)
+    elif type_code == _SYNC:
+        s.trip_of_sync = s.batch, "description"
+    else:
+        s.counts.trips["description"] += 1
     s.held = None
     return s.handlers[type_code](s, buffer, start, end, missing)
 
