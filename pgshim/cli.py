@@ -14,14 +14,11 @@ from click.core import ParameterSource
 
 from pgshim import __version__
 from pgshim.errors import ConfigurationError
+from pgshim.options import settings_from
 from pgshim.settings import (
     DEFAULT_PORT,
     LOG_LEVELS,
     TLS_MODES,
-    Address,
-    Settings,
-    check,
-    default_upstream_tls,
     parse_duration,
     parse_listen,
     parse_size,
@@ -81,10 +78,7 @@ def _feature(text: str) -> str:
     """A feature that needs a session."""
     from pgshim.session.hazards import Feature
 
-    names = sorted(feature.value for feature in Feature)
-    if text not in names:
-        raise ConfigurationError(f"'{text}' is no feature that needs a session; give one of {', '.join(names)}")
-    return text
+    return Feature.named(text)
 
 
 _FEATURE = _Parsed("feature", _feature)
@@ -229,26 +223,6 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
     options["is_typed"] = ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE
     target = target_from(options, ctx.parent.params if ctx.parent is not None else {})
     ctx.exit(run_check(target, is_json=options["is_json"]))
-
-
-def settings_from(options: dict[str, Any]) -> Settings:
-    """The settings that the options give. Raises ConfigurationError for those that do not go together."""
-    upstream: Address | None = options["upstream"]
-    if upstream is None:
-        raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
-    values = {name: options[name] for name in Settings.__dataclass_fields__ if name in options}
-    # The same address twice, as with a bare PORT beside 127.0.0.1:PORT, is one.
-    for name in ("listen", "session_listen", "metrics"):
-        values[name] = tuple(dict.fromkeys(address for group in options[name] for address in group))
-    values["allow"] = tuple(dict.fromkeys(options["allow"]))
-    values["session_upstream_tls"] = "prefer"
-    for name in ("upstream", "session_upstream"):
-        if options[name] is not None:
-            default = default_upstream_tls(options[name], bool(options["upstream_ca"]))
-            values[f"{name}_tls"] = options["upstream_tls"] or default
-    settings = Settings(**values)
-    check(settings)
-    return settings
 
 
 def _run(options: dict[str, Any]) -> int:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pgshim.errors import ConfigurationError
+from pgshim.settings import Address
 
 #: What has no meaning on the leg to pgshim, or would keep a driver from connecting without TLS.
 TLS_PARAMETERS = frozenset(
@@ -29,6 +31,7 @@ _ENVIRONMENT = {
     "sslcrl": "PGSSLCRL",
 }
 
+_VERIFYING = ("verify-ca", "verify-full")
 _MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 #: Beside libpq's words. `ssl=true` verifies the certificate, in Node and JDBC.
 _OTHER_MODES = {
@@ -55,6 +58,19 @@ class UpstreamTls:
     #: What was asked for, and cannot be had through pgshim.
     lost: tuple[str, ...] = ()
 
+    def options(self, upstream: Address, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options for an upstream; those that are `given` say more than the URL."""
+        if upstream.is_unix:
+            return {}
+        said_mode, said_ca = given.get("upstream_tls"), given.get("upstream_ca")
+        is_verified = self.mode in _VERIFYING
+        mode = said_mode or (self.mode if is_verified or not said_ca else None) or None
+        files = {"upstream_ca": said_ca or (self.ca if mode in _VERIFYING else "")}
+        if mode != "disable":
+            files["upstream_cert"] = given.get("upstream_cert") or self.certificate
+            files["upstream_key"] = given.get("upstream_key") or self.key
+        return {"upstream_tls": mode, **files}
+
 
 def upstream_tls(said: Mapping[str, str], environment: Mapping[str, str]) -> UpstreamTls:
     """From a URL's parameters, and where they say nothing, from libpq's variables. Raises ConfigurationError."""
@@ -76,7 +92,7 @@ def upstream_tls(said: Mapping[str, str], environment: Mapping[str, str]) -> Ups
     lost = tuple(_lost(given))
     if mode == "disable":
         return UpstreamTls(mode, lost=lost)
-    if mode in ("verify-ca", "verify-full"):
+    if mode in _VERIFYING:
         ca = ca or _default_ca()
     else:
         ca = ""
