@@ -49,7 +49,7 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 class ServeOptions(TypedDict, total=False):
-    """The command line's options as arguments of `pgshim.serve`: times in seconds or "500ms", sizes in bytes or "1MiB"."""
+    """The command line's options as arguments of `pgshim.serve`: seconds or "500ms", bytes or "1MiB"."""
 
     upstream_tls: str
     upstream_ca: str

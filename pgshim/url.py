@@ -3,7 +3,7 @@
     postgresql+asyncpg://user:password@host:port,host2/database?sslmode=require&host=/run/postgresql
 
 Source: the manual, "Connection URIs"; SQLAlchemy, JDBC, Prisma and the drivers of Node have dialects of it. What need
-not be changed stays as it was written. What is raised here names no variable, and repeats nothing that may be a password.
+not be changed stays as it was written. What is raised here names no variable, and repeats no password.
 """
 
 from __future__ import annotations

@@ -92,10 +92,7 @@ def upstream_tls(said: Mapping[str, str], environment: Mapping[str, str]) -> Ups
     lost = tuple(_lost(given))
     if mode == "disable":
         return UpstreamTls(mode, lost=lost)
-    if mode in _VERIFYING:
-        ca = ca or _default_ca()
-    else:
-        ca = ""
+    ca = (ca or _default_ca()) if mode in _VERIFYING else ""
     # Of libpq's two weakest modes the proxy has one, and for known poolers a stronger default.
     return UpstreamTls("" if mode in ("allow", "prefer") else mode, ca, certificate, key, lost)
 

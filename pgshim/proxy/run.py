@@ -73,7 +73,7 @@ async def _main(settings: Settings) -> int:
     ending = _Ending(server)
     ending.install()
     if not settings.require_upstream:
-        server.spawn(_probe_only(server))
+        server.spawn(probe_only(server))
     await ending.wait()
     if monitor is not None:
         monitor.close()
@@ -101,7 +101,7 @@ async def _work(settings: Settings, worker: Worker) -> int:
     ending.install()
     ending.watch(worker.lifeline)
     if worker.is_first and not settings.require_upstream:
-        server.spawn(_probe_only(server))
+        server.spawn(probe_only(server))
     await ending.wait()
     if monitor is not None:
         monitor.close()
@@ -132,7 +132,8 @@ async def _reach(*upstreams: Upstream | None) -> bool:
     return is_there
 
 
-async def _probe_only(server: Server) -> None:
+async def probe_only(server: Server) -> None:
+    """A WARNING for each upstream that is not there."""
     # What is prewarmed says itself if it cannot be had.
     await _reach(None if server.settings.prewarm else server.upstream, server.session_upstream)
 
