@@ -83,6 +83,8 @@ class Proxy:
             said = None
         finally:
             self._channel.close()
+        if said:
+            os.waitpid(self.pid, 0)
         return said["summary"] if said else ""
 
 
