@@ -11,7 +11,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import quote, unquote
 
@@ -35,7 +35,9 @@ _SOCKET_DIRECTORIES = ("/var/run/postgresql", "/run/postgresql", "/tmp")
 _PLACE = frozenset({"host", "hostaddr", "port"})
 
 #: Parameters with a value that is there to get along with a transaction pooler: with pgshim they only cost round trips.
-_WORKAROUNDS = {
+#: Without values: whatever it is.
+_WORKAROUNDS: dict[str, set[str]] = {
+    "prepared_statement_name_func": set(),
     "pgbouncer": {"true"},
     "statement_cache_size": {"0"},
     "prepared_statement_cache_size": {"0"},
@@ -59,6 +61,17 @@ class Parameter:
     text: str
     name: str
     value: str
+
+    @property
+    def written(self) -> str:
+        """The value as it is written."""
+        return self.text.partition("=")[2]
+
+    @property
+    def is_workaround(self) -> bool:
+        """Whether it is there to get along with a transaction pooler."""
+        values = _WORKAROUNDS.get(self.name.lower())
+        return values is not None and (not values or self.value.lower() in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +104,27 @@ class DatabaseUrl:
         driver = (match["driver"] or "").lower()
         if scheme.lower() in ("asyncpg", "psycopg"):
             driver = scheme.lower()
-        parts = tuple(_parameter(part) for part in query.split("&")) if query else ()
+        parts = tuple(_parameter(part) for part in query.split("&") if part)
         return cls(scheme, driver, login + at, _hosts(hosts), slash + database, parts)
+
+    @property
+    def user(self) -> str:
+        """Who logs in, decoded; empty where it does not say."""
+        return decoded(self.login[:-1].partition(":")[0]) or self.said("user")
+
+    @property
+    def password(self) -> str:
+        """Decoded; empty where there is none."""
+        return decoded(self.login[:-1].partition(":")[2]) or self.said("password")
+
+    @property
+    def database(self) -> str:
+        """Decoded; empty where it does not say."""
+        return self.said("dbname") or decoded(self.path[1:])
+
+    def with_login(self, user: str, password: str) -> Self:
+        """The same with this login in front of the host."""
+        return replace(self, login=f"{quote(user, safe='')}:{quote(password, safe='')}@")
 
     def said(self, name: str) -> str:
         """The value of a parameter, the first if there are several; empty where it is not given."""
@@ -126,11 +158,7 @@ class DatabaseUrl:
     @property
     def workarounds(self) -> list[str]:
         """Parameters that have no use with pgshim, as `name=value`."""
-        return [
-            f"{each.name}={each.value}"
-            for each in self.query
-            if each.value.lower() in _WORKAROUNDS.get(each.name.lower(), ())
-        ]
+        return [f"{each.name}={each.value}" for each in self.query if each.is_workaround]
 
     def pointed_at(self, host: str, port: int, *, says_no_tls: bool = False) -> str:
         """The URL with this server in it, a host or a socket's directory, which is spoken to without TLS.
@@ -181,7 +209,7 @@ def _no_url(text: str) -> str:
     how = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
     if separator and re.fullmatch(r"[\w+.:-]+", scheme):
         return f"'{scheme}://' is not a PostgreSQL server's; {how}"
-    return f"it is no URL; {how}"
+    return f"this is no URL; {how}"
 
 
 def _hosts(text: str) -> tuple[tuple[str, str], ...]:
@@ -191,18 +219,21 @@ def _hosts(text: str) -> tuple[tuple[str, str], ...]:
         if match is None:
             # Not repeated: of a URL that is cut in the wrong place it may be the password.
             raise ConfigurationError(
-                "its host and port cannot be read; write HOST:PORT or [IPv6]:PORT, and percent-encode the password"
+                "host and port cannot be read; write HOST:PORT or [IPv6]:PORT, and percent-encode the password"
             )
-        found.append((_decoded(match["ipv6"] or match["name"]), match["port"] or ""))
+        found.append((decoded(match["ipv6"] or match["name"]), match["port"] or ""))
     return tuple(found)
 
 
 def _parameter(text: str) -> Parameter:
     name, _, value = text.partition("=")
-    return Parameter(text, unquote(name), _decoded(value))
+    return Parameter(text, unquote(name), decoded(value))
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """Without percent signs. Raises ConfigurationError."""
+    if "%00" in text:
+        raise ConfigurationError("there is a %00 in it, which no part of it can have; leave it out")
     if _BAD_PERCENT.search(text):
         raise ConfigurationError("there is a % without two hexadecimal digits behind it; write %25 for it")
     return unquote(text)

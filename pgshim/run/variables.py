@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pgshim import password_file
 from pgshim.errors import ConfigurationError
 from pgshim.settings import Address
 from pgshim.url import DatabaseUrl, place
@@ -33,13 +35,17 @@ class Server:
     url: DatabaseUrl | None = None
     #: libpq's PGSSLMODE would tell the driver what the URL does not.
     says_no_tls: bool = False
+    #: (user, password) by the password file, whose lines name the server's host and port, and not pgshim's.
+    login: tuple[str, str] | None = field(default=None, repr=False)
 
     def pointed_at(self, host: str, port: int) -> dict[str, str | None]:
         """The variables with pgshim in the server's place; None: it is not to be there."""
         if self.url is not None:
-            return {self.name: self.url.pointed_at(host, port, says_no_tls=self.says_no_tls)}
+            url = self.url.with_login(*self.login) if self.login else self.url
+            return {self.name: url.pointed_at(host, port, says_no_tls=self.says_no_tls)}
         place_now: dict[str, str | None] = {"PGHOST": host, "PGHOSTADDR": None, "PGPORT": str(port)}
-        return place_now | dict.fromkeys(_TLS) | {"PGSSLMODE": "disable"}
+        password = {"PGPASSWORD": self.login[1]} if self.login else {}
+        return place_now | dict.fromkeys(_TLS) | {"PGSSLMODE": "disable"} | password
 
 
 def find(names: tuple[str, ...], environment: Mapping[str, str], files: Mapping[str, str]) -> list[Server]:
@@ -79,7 +85,10 @@ def _named(name: str, environment: Mapping[str, str], files: Mapping[str, str]) 
     except ConfigurationError as error:
         raise ConfigurationError(f"{name} cannot be used: {error.message}") from None
     says_no_tls = any(environment.get(each) for each in ("PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION"))
-    return Server(name, upstream, tls, tuple(_remarks(url, tls)), url, says_no_tls)
+    login = None
+    if not url.password:
+        login = _login(upstream, url.user, url.database, environment, url.said("passfile"))
+    return Server(name, upstream, tls, tuple(_remarks(url, tls)), url, says_no_tls, login)
 
 
 def _libpq(environment: Mapping[str, str]) -> Server:
@@ -96,7 +105,25 @@ def _libpq(environment: Mapping[str, str]) -> Server:
     remarks = _lost(tls)
     if "," in host:
         remarks.append("it has several hosts, of which pgshim takes the first")
-    return Server(PGHOST, upstream, tls, tuple(remarks))
+    return Server(PGHOST, upstream, tls, tuple(remarks), login=_login(upstream, "", "", environment))
+
+
+def _login(
+    upstream: Address, user: str, database: str, environment: Mapping[str, str], passfile: str = ""
+) -> tuple[str, str] | None:
+    """What the password file has for that server; None: nothing, or PGPASSWORD counts more."""
+    if environment.get("PGPASSWORD"):
+        return None
+    path = password_file.path_in(environment, passfile)
+    try:
+        if password_file.is_open_to_others(path):
+            return None
+        user = user or environment.get("PGUSER") or getpass.getuser()
+        lines = password_file.lines_of(path)
+    except (OSError, KeyError):
+        return None
+    password = password_file.find(lines, upstream, database or environment.get("PGDATABASE") or user, user)
+    return None if password is None else (user, password)
 
 
 def _remarks(url: DatabaseUrl, tls: UpstreamTls) -> Iterator[str]:

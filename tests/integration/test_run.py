@@ -157,6 +157,19 @@ def test_psql_finds_pgshim_by_libpqs_variables_and_its_output_is_its_own(plain_s
     assert lines[-1].startswith("pgshim: ")
 
 
+def test_a_password_in_libpqs_file_is_found_though_it_names_the_pooler(plain_stack: "Stack", tmp_path: Path) -> None:
+    endpoint = plain_stack.pgbouncer.endpoint()
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"{endpoint.host}:{endpoint.port}:*:{endpoint.user}:{endpoint.password}\n")
+    passwords.chmod(0o600)
+    url = f"postgresql://{endpoint.user}@{endpoint.host}:{endpoint.port}/{endpoint.database}"
+    result = run(program(ASYNCPG), DATABASE_URL=url, PGPASSFILE=str(passwords))
+    assert (result.stdout, result.returncode) == (NUMBERS, 0), result.stderr
+    variables = {"PGHOST": endpoint.host, "PGPORT": str(endpoint.port), "PGUSER": endpoint.user}
+    variables |= {"PGDATABASE": endpoint.database, "PGPASSFILE": str(passwords)}
+    assert run(["psql", "-XAtwc", "SELECT 1"], **variables).stdout == "1\n"
+
+
 def test_libpqs_variables_beside_a_url_change_only_if_they_mean_the_same_server() -> None:
     show = ["sh", "-c", "echo $PGHOST:$PGPORT $PGSSLMODE $DATABASE_URL"]
     url = "postgresql://u:p@127.0.0.1:1/d"
