@@ -226,21 +226,23 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
 
 
 @command.command("run", context_settings={"allow_interspersed_args": False})
-@click.option("--env", "names", multiple=True, metavar="NAME", help="The variable with the database URL, or PGHOST for"
-              " libpq's. Repeatable.  [default: DATABASE_URL, PGHOST]")
-@click.option("--env-file", "files", multiple=True, metavar="FILE", help="A file in which to look for what is not in"
-              " the environment. Repeatable.  [default: .env, where there is one]")
-@click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Say nothing of URLs, and nothing at the end.")
+@click.option("--env", multiple=True, metavar="NAME", help="The variable with the database URL, or PGHOST for libpq's."
+              " Repeatable.  [default: DATABASE_URL, PGHOST]")
+@click.option("--env-file", multiple=True, metavar="FILE", help="A file in which to look for what is not in the"
+              " environment. Repeatable.  [default: .env, where there is one]")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of URLs, and nothing at the end.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
 @click.pass_context
-def run_command(ctx: click.Context, /, words: tuple[str, ...], **said: Any) -> None:
+def run_command(
+    ctx: click.Context, /, words: tuple[str, ...], env: tuple[str, ...], env_file: tuple[str, ...], *, quiet: bool
+) -> None:
     """Run a command behind pgshim.
 
     pgshim run -- uvicorn app:app
 
     pgshim listens on a free port of this machine for as long as the command runs. The command gets a DATABASE_URL that
     points there; host, port and TLS of the one that was given are for the pooler. The options of pgshim go in front of
-    "run", as in pgshim --lazy-begin run -- COMMAND.
+    "run", as in pgshim --pipeline through run -- COMMAND.
 
     Exit codes: the command's; 126 it cannot be run, 127 it is not there; 1 pgshim cannot run, 2 a bad option or URL.
     """
@@ -249,7 +251,7 @@ def run_command(ctx: click.Context, /, words: tuple[str, ...], **said: Any) -> N
     assert ctx.parent is not None
     given = {name: ctx.parent.get_parameter_source(name) is not ParameterSource.DEFAULT
              for name in ("listen", "log_level")}  # fmt: skip
-    wanted = Wanted(words, **said, has_listen=given["listen"], has_log_level=given["log_level"])
+    wanted = Wanted(words, env, env_file, quiet, has_listen=given["listen"], has_log_level=given["log_level"])
     ctx.exit(run(wanted, ctx.parent.params, _say))
 
 

@@ -58,6 +58,7 @@ class ServeOptions(TypedDict, total=False):
     upstream_mode: str
     pipeline: str
     lazy_begin: bool
+    describe_cache: int
     prewarm: int
     tenant: str
     require_upstream: bool
