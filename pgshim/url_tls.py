@@ -29,6 +29,10 @@ _ENVIRONMENT = {
     "sslkey": "PGSSLKEY",
     "channel_binding": "PGCHANNELBINDING",
     "sslcrl": "PGSSLCRL",
+    "sslcrldir": "PGSSLCRLDIR",
+    "sslcertmode": "PGSSLCERTMODE",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "requiressl": "PGREQUIRESSL",
 }
 
 _VERIFYING = ("verify-ca", "verify-full")
@@ -45,6 +49,12 @@ _OTHER_MODES = {
     "off": "disable",
     "no": "disable",
 }
+#: The upstream side takes TLS 1.2, and does not know whether a server has asked for a certificate.
+_NOT_TO_BE_HAD = (
+    ("channel_binding", "require"),
+    ("sslcertmode", "require"),
+    ("ssl_min_protocol_version", "TLSv1.3"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,9 @@ def upstream_tls(said: Mapping[str, str], environment: Mapping[str, str]) -> Ups
 
 
 def _mode(given: Mapping[str, str]) -> str:
-    word = given.get("sslmode") or given.get("ssl") or ("require" if "sslaccept" in given else "")
+    word = given.get("sslmode") or given.get("ssl", "")
+    if not word and ("sslaccept" in given or given.get("requiressl") == "1"):
+        word = "require"
     mode = word if word in _MODES else _OTHER_MODES.get(word.lower(), "")
     if word.startswith("{"):
         mode = "require"  # An object of Node's: what is in it speaks of its own TLS.
@@ -124,9 +136,7 @@ def _check(given: Mapping[str, str]) -> None:
 
 def _lost(given: Mapping[str, str]) -> list[str]:
     lost = [name for name in ("sslcrl", "sslcrldir") if name in given]
-    if given.get("channel_binding") == "require":
-        lost.append("channel_binding=require")
-    return lost
+    return lost + [f"{name}={value}" for name, value in _NOT_TO_BE_HAD if given.get(name) == value]
 
 
 def _prisma_ca(path: str) -> str:

@@ -118,6 +118,11 @@ VERIFIED = UpstreamTls("verify-full", "ca.pem")
         ("sslmode=require&sslaccept=strict&sslcert=ca.pem", VERIFIED),
         ("sslaccept=accept_invalid_certs&sslcert=ca.pem", UpstreamTls("require")),
         ("sslmode=require&channel_binding=require", UpstreamTls("require", lost=("channel_binding=require",))),
+        ("requiressl=1", UpstreamTls("require")),
+        ("requiressl=1&sslmode=disable", UpstreamTls("disable")),
+        ("requiressl=0", UpstreamTls()),
+        ("ssl_min_protocol_version=TLSv1.3", UpstreamTls(lost=("ssl_min_protocol_version=TLSv1.3",))),
+        ("ssl_min_protocol_version=TLSv1.2", UpstreamTls()),
         ("sslmode=require&sslcrl=x", UpstreamTls("require", lost=("sslcrl",))),
     ],
 )
