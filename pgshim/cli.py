@@ -226,10 +226,10 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
 
 
 @command.command("run", context_settings={"allow_interspersed_args": False})
-@click.option("--env", multiple=True, metavar="NAME", help="The variable with the database URL, or PGHOST for libpq's."
-              " Repeatable.  [default: DATABASE_URL, PGHOST]")
-@click.option("--env-file", multiple=True, metavar="FILE", help="A file in which to look for what is not in the"
-              " environment. Repeatable.  [default: .env, where there is one]")
+@click.option("--env", multiple=True, metavar="NAME", show_default="DATABASE_URL, PGHOST", help="The variable with the"
+              " database URL, or PGHOST for libpq's. Repeatable.")
+@click.option("--env-file", multiple=True, metavar="FILE", show_default=".env, where there is one", help="A file in"
+              " which to look for what is not in the environment. Repeatable.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of URLs, and nothing at the end.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
 @click.pass_context
