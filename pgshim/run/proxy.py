@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pgshim.errors import ConfigurationError, PgshimError
-from pgshim.proxy.listen import ListenError
-from pgshim.proxy.run import loop_factory, probe_only
+from pgshim.proxy.listen import ListenError, open_listeners
+from pgshim.proxy.monitor import Monitor, check_installed
+from pgshim.proxy.run import loop_factory, probe_only, start_monitor
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
 from pgshim.proxy.summary import summary
@@ -126,14 +127,20 @@ def _main(poolers: Sequence[Settings], loop: str, channel: socket.socket, mask: 
 
 
 async def _serve(poolers: Sequence[Settings], channel: socket.socket) -> None:
+    if any(settings.metrics for settings in poolers):
+        check_installed()
     servers: list[Server] = []
+    monitors: list[Monitor] = []
     descriptors = raise_descriptor_limit() // len(poolers)
     for settings in poolers:
         server = Server(settings, descriptors)
         if settings.require_upstream:
             for upstream in filter(None, (server.upstream, server.session_upstream)):
                 await upstream.probe()
+        metrics_listeners = open_listeners(settings.metrics, option="--metrics")
         server.start()
+        if (monitor := start_monitor(server, metrics_listeners)) is not None:
+            monitors.append(monitor)
         if not settings.require_upstream:
             server.spawn(probe_only(server))
         servers.append(server)
@@ -146,6 +153,8 @@ async def _serve(poolers: Sequence[Settings], channel: socket.socket) -> None:
     else:
         # Its parent was killed, and the command may be in the middle of something.
         await asyncio.gather(*(server.drain() for server in servers))
+    for monitor in monitors:
+        monitor.close()
     channel.setblocking(True)
     _send(channel, {"summary": summary(servers)})
 

@@ -103,7 +103,7 @@ def _plan(wanted: Wanted, options: Mapping[str, Any], servers: Sequence[Server])
         except ConfigurationError as error:
             raise ConfigurationError(f"{server.name}: {error.message}") from None
     if len(set(plan)) > 1:
-        for option in ("listen", "session_listen", "session_upstream"):
+        for option in ("listen", "session_listen", "session_upstream", "metrics"):
             if wanted.has_listen if option == "listen" else options[option]:
                 names = ", ".join(server.name for server in servers)
                 raise ConfigurationError(

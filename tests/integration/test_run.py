@@ -95,7 +95,8 @@ def test_a_program_that_reads_database_url_works_as_it_is(plain_stack: "Stack", 
     url = with_scheme(plain_stack.pgbouncer.endpoint().url, scheme)
     result = run(program(text), DATABASE_URL=url)
     assert (result.stdout, result.returncode) == (NUMBERS, 0), result.stderr
-    assert re.fullmatch(r"pgshim: .*\b\d+ connections?\b.*\n", result.stderr)
+    # At the end one line of what pgshim was good for.
+    assert re.fullmatch(r"pgshim: 1 connection; [1-9]\d* messages .* rewritten; .*\n", result.stderr), result.stderr
 
 
 def test_without_pgshim_the_same_program_fails(plain_stack: "Stack") -> None:
@@ -153,8 +154,7 @@ def test_psql_finds_pgshim_by_libpqs_variables_and_its_output_is_its_own(plain_s
     assert (result.stdout, result.returncode) == ("1\n", 1)
     lines = result.stderr.splitlines()
     assert "LISTEN needs a session" in lines[0]
-    assert "listen" in lines[-1]
-    assert lines[-1].startswith("pgshim: ")
+    assert re.fullmatch("pgshim: 1 connection; .*; refused: listen 1", lines[-1])
 
 
 def test_a_password_in_libpqs_file_is_found_though_it_names_the_pooler(plain_stack: "Stack", tmp_path: Path) -> None:
@@ -216,6 +216,9 @@ def test_two_variables_with_two_poolers_have_a_listener_each(plain_stack: "Stack
     here, there = zip(*(line.split() for line in result.stdout.splitlines()), strict=True)
     assert here[0] == here[2] != here[1]
     assert there == tuple(str(stack.postgres.port) for stack in (plain_stack, tls_stack, plain_stack))
+    # BEGIN and SHOW in one trip, three times, in front of two poolers.
+    assert "pgshim: 3 connections; " in result.stderr
+    assert "; 3 round trips saved; " in result.stderr
 
 
 def test_upstream_takes_the_place_of_the_urls_host_and_port(plain_stack: "Stack") -> None:
@@ -280,6 +283,23 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
 def test_no_command_is_exit_code_2() -> None:
     result = subprocess.run([*PGSHIM, "run"], env=environment(**NOWHERE), capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stderr) == (2, "pgshim: Missing argument 'COMMAND [ARGUMENT]...'.\n")
+
+
+def test_metrics_are_served_while_the_command_runs(plain_stack: "Stack", tmp_path: Path) -> None:
+    text = f"""
+        import os, psycopg, socket
+        with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+            connection.execute("SELECT 1")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect({str(tmp_path / "metrics")!r})
+                client.sendall(b"GET /metrics HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+                answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        print([line for line in answer.splitlines() if line.startswith("pgshim_client_connections_started_total")])
+    """
+    url = plain_stack.pgbouncer.endpoint().url
+    result = run(program(text), before=["--metrics", f"unix:{tmp_path}/metrics"], DATABASE_URL=url)
+    assert result.returncode == 0, result.stderr
+    assert " 1.0" in result.stdout, result.stdout
 
 
 def test_a_port_in_use_is_exit_code_1(plain_stack: "Stack") -> None:

@@ -30,7 +30,7 @@ DOCS = ROOT / "docs" / "in-process.md"
 NOWHERE = "127.0.0.1:1"
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 #: What is about a process, or an argument of its own.
-NOT_OF_SERVE = {"listen", "upstream", "workers", "loop", "log_level", "log_format", "help", "version"}
+NOT_OF_SERVE = {"listen", "upstream", "workers", "metrics", "loop", "log_level", "log_format", "help", "version"}
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
