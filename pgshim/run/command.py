@@ -90,7 +90,7 @@ class Command:
                 return
             if os.WIFSTOPPED(status):
                 if pid == self.pid:
-                    _stop_as(signal.Signals(os.WSTOPSIG(status)))
+                    stop_as(signal.Signals(os.WSTOPSIG(status)))
             elif pid == self.pid:
                 self.code = os.waitstatus_to_exitcode(status)
             elif pid == self.proxy_pid and self.code is None:
@@ -133,10 +133,11 @@ def _failure(word: str, error: OSError) -> CommandFailed:
     return CommandFailed(f"{word}: cannot be run: {reason}", CANNOT_RUN)
 
 
-def _stop_as(number: signal.Signals) -> None:
+def stop_as(number: signal.Signals) -> None:
     """Stop as the command did, until somebody continues the job."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number} - {signal.SIGSTOP})
+    # While it is blocked: the terminal's own may be waiting already, and two would stop it twice.
     os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number} - {signal.SIGSTOP})
     signal.pthread_sigmask(signal.SIG_BLOCK, {number} - {signal.SIGSTOP})
 
 
