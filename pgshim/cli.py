@@ -14,14 +14,11 @@ from click.core import ParameterSource
 
 from pgshim import __version__
 from pgshim.errors import ConfigurationError
+from pgshim.options import settings_from
 from pgshim.settings import (
     DEFAULT_PORT,
     LOG_LEVELS,
     TLS_MODES,
-    Address,
-    Settings,
-    check,
-    default_upstream_tls,
     parse_duration,
     parse_listen,
     parse_size,
@@ -81,10 +78,7 @@ def _feature(text: str) -> str:
     """A feature that needs a session."""
     from pgshim.session.hazards import Feature
 
-    names = sorted(feature.value for feature in Feature)
-    if text not in names:
-        raise ConfigurationError(f"'{text}' is no feature that needs a session; give one of {', '.join(names)}")
-    return text
+    return Feature.named(text)
 
 
 _FEATURE = _Parsed("feature", _feature)
@@ -231,24 +225,34 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(run_check(target, is_json=options["is_json"]))
 
 
-def settings_from(options: dict[str, Any]) -> Settings:
-    """The settings that the options give. Raises ConfigurationError for those that do not go together."""
-    upstream: Address | None = options["upstream"]
-    if upstream is None:
-        raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
-    values = {name: options[name] for name in Settings.__dataclass_fields__ if name in options}
-    # The same address twice, as with a bare PORT beside 127.0.0.1:PORT, is one.
-    for name in ("listen", "session_listen", "metrics"):
-        values[name] = tuple(dict.fromkeys(address for group in options[name] for address in group))
-    values["allow"] = tuple(dict.fromkeys(options["allow"]))
-    values["session_upstream_tls"] = "prefer"
-    for name in ("upstream", "session_upstream"):
-        if options[name] is not None:
-            default = default_upstream_tls(options[name], bool(options["upstream_ca"]))
-            values[f"{name}_tls"] = options["upstream_tls"] or default
-    settings = Settings(**values)
-    check(settings)
-    return settings
+@command.command("run", context_settings={"allow_interspersed_args": False})
+@click.option("--env", multiple=True, metavar="NAME", show_default="DATABASE_URL, PGHOST", help="The variable with the"
+              " database URL, or PGHOST for libpq's. Repeatable.")
+@click.option("--env-file", multiple=True, metavar="FILE", show_default=".env, where there is one", help="A file in"
+              " which to look for what is not in the environment. Repeatable.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of URLs, and nothing at the end.")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
+@click.pass_context
+def run_command(
+    ctx: click.Context, /, words: tuple[str, ...], env: tuple[str, ...], env_file: tuple[str, ...], *, quiet: bool
+) -> None:
+    """Run a command behind pgshim.
+
+    pgshim run -- uvicorn app:app
+
+    pgshim listens on a free port of this machine for as long as the command runs. The command gets a DATABASE_URL that
+    points there; host, port and TLS of the one that was given are for the pooler. The options of pgshim go in front of
+    "run", as in pgshim --pipeline through run -- COMMAND.
+
+    Exit codes: the command's; 126 it cannot be run, 127 it is not there; 1 pgshim cannot run, 2 a bad option or URL.
+    """
+    from pgshim.run.run import Wanted, run
+
+    assert ctx.parent is not None
+    given = {name: ctx.parent.get_parameter_source(name) is not ParameterSource.DEFAULT
+             for name in ("listen", "log_level")}  # fmt: skip
+    wanted = Wanted(words, env, env_file, quiet, has_listen=given["listen"], has_log_level=given["log_level"])
+    ctx.exit(run(wanted, ctx.parent.params, _say))
 
 
 def _run(options: dict[str, Any]) -> int:

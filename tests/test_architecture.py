@@ -8,14 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOCKETS = {"asyncio", "socket", "select", "selectors", "ssl", "logging", "uvloop"}
-UPPER = {"pgshim.proxy", "pgshim.cli", "pgshim.demo", "pgshim.check", "click"}
+UPPER = {"pgshim.proxy", "pgshim.cli", "pgshim.demo", "pgshim.check", "pgshim.run", "click"}
 # Where a module lives (the longest match counts) -> what it must not import.
 FORBIDDEN = {
     "pgshim/": SOCKETS | UPPER | {"pgshim.session", "pgshim.protocol", "construct"},
+    "pgshim/__init__.py": SOCKETS | (UPPER - {"pgshim.proxy"}) | {"pgshim.session", "pgshim.protocol", "construct"},
     "pgshim/__main__.py": SOCKETS,
     "pgshim/protocol/": SOCKETS | UPPER | {"time", "pgshim.session"},
     "pgshim/session/": SOCKETS | UPPER | {"construct"},
-    "pgshim/proxy/": {"click", "construct", "pgshim.cli", "pgshim.demo", "pgshim.check"},
+    "pgshim/proxy/": {"click", "construct", "pgshim.cli", "pgshim.demo", "pgshim.check", "pgshim.run"},
+    "pgshim/run/": (UPPER - {"pgshim.proxy", "pgshim.run"}) | {"pgshim.protocol", "pgshim.session", "construct"},
     "pgshim/check/": {"click", "construct", "pgshim.cli", "pgshim.demo", "logging", "uvloop"},
     "pgshim/cli.py": {"construct"},
     "pgshim/demo/": {"construct", "pgshim.protocol", "pgshim.session", "pgshim.proxy", "pgshim.check"},

@@ -13,24 +13,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
-from urllib.parse import unquote, unquote_plus
 
 from pgshim.check.report import Level, Remark
 from pgshim.check.target import SSL_MODES, THE_URL, Target, Tls, default_mode, socket_path
 from pgshim.errors import ConfigurationError
 from pgshim.settings import Address
+from pgshim.url import DatabaseUrl, decoded
 
 DEFAULT_PORT = 5432
 
-_SCHEME = re.compile(r"(?P<scheme>postgres(?:ql)?(?:\+\w+)?)://(?P<rest>.*)", re.DOTALL)
-_HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<name>[^:\[\]]*))(?::(?P<port>\d*))?")
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-#: Said by a URL to get along with a pooler: with pgshim they only cost round trips.
-WORKAROUNDS = frozenset(
-    {"statement_cache_size", "prepared_statement_cache_size", "prepared_statement_name_func", "prepare_threshold"}
-    | {"prepareThreshold", "preferQueryMode", "pgbouncer", "default_query_exec_mode"}
-)
 #: About the connection to the pooler, which is pgshim's then.
 _OF_THE_CONNECTION = frozenset(
     {"host", "hostaddr", "port", "user", "password", "passfile", "dbname", "sslmode", "ssl", "sslrootcert", "sslcert"}
@@ -58,15 +49,16 @@ _ENVIRONMENT = {
 
 def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_timeout: float = 10.0) -> Target:
     """What a URL says; what it leaves open, libpq's variables in the environment. Raises ConfigurationError."""
-    scheme, rest = _split_scheme(text.strip())
-    said, query = _split(rest)
-    given = {**said, **query}
+    url = _taken_apart(text)
+    query = _query(url)
+    given = {**_said(url), **query}
     for name, variable in _ENVIRONMENT.items():
         if not given.get(name) and environment.get(variable):
             given[name] = environment[variable]
     addresses = _addresses(given.get("host", ""), given.get("port", ""))
     user = given.get("user") or _own_name()
     tls = _tls(given, addresses)
+    left_out = _OF_THE_CONNECTION.union(each.name for each in url.query if each.is_workaround)
     return Target(
         addresses=addresses,
         user=user,
@@ -75,11 +67,11 @@ def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_
         password=given.get("password") or None,
         password_source=THE_URL if given.get("password") else "",
         password_file=given.get("passfile", ""),
-        scheme=scheme,
+        scheme=url.scheme,
         startup=tuple((name, given[name]) for name in ("application_name", "options") if given.get(name)),
-        kept=tuple(item for item in query.items() if item[0] not in _OF_THE_CONNECTION | WORKAROUNDS),
+        kept=tuple(item for item in query.items() if item[0] not in left_out),
         connect_timeout=_timeout(given.get("connect_timeout", ""), connect_timeout),
-        remarks=tuple(_remarks(scheme, rest, query, given)),
+        remarks=tuple(_remarks(url, text, query, given)),
     )
 
 
@@ -118,78 +110,43 @@ def _own_name() -> str:
         raise ConfigurationError("URL: no user is named; write postgresql://USER@HOST/DATABASE") from error
 
 
-def _split_scheme(text: str) -> tuple[str, str]:
-    match = _SCHEME.fullmatch(text)
-    if match is not None:
-        return match["scheme"], match["rest"]
-    if text.startswith("jdbc:"):
+def _taken_apart(text: str) -> DatabaseUrl:
+    try:
+        url = DatabaseUrl.read(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"URL: {error.message}") from None
+    if url.scheme.startswith("jdbc:"):
         raise ConfigurationError("URL: a JDBC URL is not taken; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-    scheme, separator, _ = text.partition("://")
-    if separator and re.fullmatch(r"[\w+.-]+", scheme):
-        raise ConfigurationError(f"URL: '{scheme}://' is not a PostgreSQL server's; write postgresql://...")
-    raise ConfigurationError("URL: this is no URL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return url
 
 
-def _split(rest: str) -> tuple[dict[str, str], dict[str, str]]:
-    """(what stands in front of the query, the query), decoded; hosts and ports as lists with commas."""
-    before, _, query = rest.partition("?")
-    authority, _, database = before.partition("/")
-    login, at, hosts = authority.rpartition("@")
-    if "@" in login:
+def _said(url: DatabaseUrl) -> dict[str, str]:
+    """What stands in front of the query; hosts and ports as lists with commas."""
+    if "@" in url.login[:-1]:
         raise ConfigurationError("URL: there is an @ in the user or password; write %40 for it")
-    if not at and "@" in before:
-        raise ConfigurationError("URL: there is a / in the user or password; write %2F for it")
-    if not at and "@" in rest and not _looks_like_query(query):
-        raise ConfigurationError("URL: there is a ? in the user or password; write %3F for it")
-    user, _, password = login.partition(":")
-    said = {"user": _decoded(user), "password": _decoded(password), "dbname": _decoded(database)}
+    user, _, password = url.login[:-1].partition(":")
+    said = {"user": _decoded(user), "password": _decoded(password), "dbname": _decoded(url.path[1:])}
     if re.fullmatch(r"[\[<{].*[\]>}]", said["password"]):
         raise ConfigurationError("URL: the password is a placeholder in brackets; put the password there instead")
-    said["host"], said["port"] = _hosts(hosts)
-    return said, _query(query)
+    said["host"], said["port"] = (",".join(parts) for parts in zip(*url.hosts, strict=True))
+    return said
 
 
-def _looks_like_query(query: str) -> bool:
-    return all("=" in part for part in query.split("&"))
-
-
-def _hosts(text: str) -> tuple[str, str]:
-    hosts, ports = [], []
-    for part in text.split(","):
-        match = _HOST.fullmatch(part)
-        if match is None:
-            # Not repeated: of a URL that is cut in the wrong place it may be the password.
-            raise ConfigurationError(
-                "URL: host and port cannot be read; write HOST:PORT or [IPv6]:PORT, and percent-encode the password"
-            )
-        hosts.append(_decoded(match["ipv6"] or match["name"]))
-        ports.append(match["port"] or "")
-    return ",".join(hosts), ",".join(ports)
-
-
-def _query(text: str) -> dict[str, str]:
+def _query(url: DatabaseUrl) -> dict[str, str]:
     found = {}
-    for part in filter(None, text.split("&")):
-        name, equals, value = part.partition("=")
-        if not equals:
+    for each in url.query:
+        if "=" not in each.text:
             raise ConfigurationError("URL: behind the ? there is a word without =; write NAME=VALUE, and & between")
         # libpq takes a + as it is; the others take it for a space, which is what `options` means by it.
-        decode = unquote_plus if name == "options" else unquote
-        _check_percents(value)
-        found[unquote(name)] = decode(value)
+        found[each.name] = _decoded(each.written.replace("+", " ")) if each.name == "options" else each.value
     return found
 
 
 def _decoded(text: str) -> str:
-    _check_percents(text)
-    return unquote(text)
-
-
-def _check_percents(text: str) -> None:
-    if "%00" in text:
-        raise ConfigurationError("URL: there is a %00 in it, which no part of it can have; leave it out")
-    if _BAD_PERCENT.search(text):
-        raise ConfigurationError("URL: there is a % without two hexadecimal digits behind; write %25 for it")
+    try:
+        return decoded(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"URL: {error.message}") from None
 
 
 def _addresses(hosts: str, ports: str) -> tuple[Address, ...]:
@@ -243,7 +200,10 @@ def _timeout(text: str, default: float) -> float:
     return float(text) or default
 
 
-def _remarks(scheme: str, rest: str, query: Mapping[str, str], given: Mapping[str, str]) -> Iterator[Remark]:
+def _remarks(
+    url: DatabaseUrl, written: str, query: Mapping[str, str], given: Mapping[str, str]
+) -> Iterator[Remark]:
+    scheme = url.scheme
     plain, _, driver = scheme.partition("+")
     if driver:
         fix = f"{_DRIVERS.get(driver, 'Drivers')}, psql and libpq take postgresql:// without +{driver}."
@@ -255,10 +215,10 @@ def _remarks(scheme: str, rest: str, query: Mapping[str, str], given: Mapping[st
         text = "SQLAlchemy's dialect for asyncpg fails with sslmode (TypeError: unexpected keyword argument)"
         fix = f"Write ssl={given['sslmode']} instead; with pgshim, leave it out."
         yield Remark(Level.WARNING, "sslmode", text, fix)
-    if "#" in rest:
+    if "#" in written:
         text = "there is a # in it, where many drivers cut a URL off"
         yield Remark(Level.WARNING, "encoding", text, "Write %23 for it.")
-    workarounds = sorted(WORKAROUNDS & set(query))
+    workarounds = sorted({each.name for each in url.query if each.is_workaround})
     if workarounds:
         text = f"{', '.join(workarounds)}: to get along with a pooler"
         yield Remark(Level.NOTE, "workaround", text, "With pgshim leave it out: it costs round trips.")

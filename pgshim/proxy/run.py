@@ -68,12 +68,12 @@ async def _main(settings: Settings) -> int:
         return 1
     metrics_listeners = open_listeners(settings.metrics, option="--metrics")
     server.start()
-    monitor = _start_monitor(server, metrics_listeners)
+    monitor = start_monitor(server, metrics_listeners)
     _log_start(settings, server.listeners, metrics_listeners)
     ending = _Ending(server)
     ending.install()
     if not settings.require_upstream:
-        server.spawn(_probe_only(server))
+        server.spawn(probe_only(server))
     await ending.wait()
     if monitor is not None:
         monitor.close()
@@ -81,8 +81,8 @@ async def _main(settings: Settings) -> int:
     return 0
 
 
-def _start_monitor(server: Server, listeners: list[Listener]) -> Monitor | None:
-    """Serve --metrics, if it is given."""
+def start_monitor(server: Server, listeners: list[Listener]) -> Monitor | None:
+    """Serve --metrics on these, if it is given."""
     if not listeners:
         return None
     monitor = Monitor(server, listeners)
@@ -96,12 +96,12 @@ async def _work(settings: Settings, worker: Worker) -> int:
     server = Server(worker.share_of(settings), raise_descriptor_limit() - 2 * settings.workers, worker)
     server.start(worker.listeners)
     worker.siblings.open(server.canceller, server.spawn)
-    monitor = _start_monitor(server, worker.metrics_listeners)
+    monitor = start_monitor(server, worker.metrics_listeners)
     ending = _WorkersEnding(server)
     ending.install()
     ending.watch(worker.lifeline)
     if worker.is_first and not settings.require_upstream:
-        server.spawn(_probe_only(server))
+        server.spawn(probe_only(server))
     await ending.wait()
     if monitor is not None:
         monitor.close()
@@ -132,7 +132,8 @@ async def _reach(*upstreams: Upstream | None) -> bool:
     return is_there
 
 
-async def _probe_only(server: Server) -> None:
+async def probe_only(server: Server) -> None:
+    """A WARNING for each upstream that is not there."""
     # What is prewarmed says itself if it cannot be had.
     await _reach(None if server.settings.prewarm else server.upstream, server.session_upstream)
 

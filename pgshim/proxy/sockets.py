@@ -68,7 +68,16 @@ def raise_descriptor_limit() -> int:
         wanted = hard if hard != resource.RLIM_INFINITY else _MANY
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return descriptor_limit()
+
+
+def descriptor_limit() -> int:
+    """RLIMIT_NOFILE as it is."""
+    try:
+        import resource
+    except ImportError:
+        return _MANY
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MANY if soft == resource.RLIM_INFINITY else soft
 
 

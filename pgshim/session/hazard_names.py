@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pgshim.errors import ConfigurationError
+
 
 class Feature(StrEnum):
     """A feature that needs a session of its own; the value is the name that `--allow` takes."""
@@ -26,6 +28,14 @@ class Feature(StrEnum):
     NO_BLOCK = "no-block"  # what cannot run in a transaction block, while settings are in force
     DO_TRANSACTION = "do-commit"  # a DO that ends the transaction, while settings are in force
     FUNCTION_CALL = "function-call"  # the message FunctionCall, while settings are in force
+
+    @classmethod
+    def named(cls, text: str) -> str:
+        """The name itself, if a feature has it. Raises ConfigurationError."""
+        names = sorted(feature.value for feature in cls)
+        if text not in names:
+            raise ConfigurationError(f"'{text}' is no feature that needs a session; give one of {', '.join(names)}")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgshim.errors import ConfigurationError
 from pgshim.protocol.backend import ErrorResponse, NoticeResponse
 from pgshim.session.hazards import Feature, Hazard
 from pgshim.session.refusal import ALLOW, REFUSE, WARN, Policy
@@ -23,6 +24,12 @@ def test_features_are_refused_warned_of_or_allowed() -> None:
     assert Policy(unsafe=WARN).on(Feature.LISTEN) == WARN
     allowing = Policy(allowed=frozenset({"listen"}))
     assert (allowing.on(Feature.LISTEN), allowing.on(Feature.LOAD)) == (ALLOW, REFUSE)
+
+
+def test_a_feature_has_to_be_called_by_its_name() -> None:
+    assert Feature.named("advisory-locks") == "advisory-locks"
+    with pytest.raises(ConfigurationError, match=r"'locks' is no feature .* give one of advisory-locks, computed-"):
+        Feature.named("locks")
 
 
 @pytest.mark.parametrize("feature", list(Feature))
