@@ -106,6 +106,9 @@ class Settings:
     max_statement_bytes: int = 64 * 1024 * 1024
     #: Processes; 1: this one alone, without a supervisor.
     workers: int = 1
+    #: Where the conversations are traced to: a file, or "-" for stderr; empty: nowhere.
+    trace: str = ""
+    trace_values: bool = False
 
     @property
     def has_tls(self) -> bool:
@@ -259,6 +262,8 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(
             f"--prewarm {settings.prewarm} is more than --max-connections {settings.max_connections}; give fewer"
         )
+    if settings.trace_values and not settings.trace:
+        raise ConfigurationError("--trace-values needs --trace; give both, as in --trace=FILE --trace-values")
     _check_upstream_tls(settings)
     _check_session(settings)
     if settings.has_tls or settings.allow_plaintext:

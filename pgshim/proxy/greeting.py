@@ -99,31 +99,33 @@ class Greeting(asyncio.Protocol):
         if code == CANCEL_REQUEST_CODE:
             self._server.spawn(self._server.canceller.relay(packet[8:], client))
             return
+        number = self._server.next_number()
         try:
-            self._begin(client, packet, rest, code)
+            self._begin(client, packet, rest, code, number)
         except PgshimError as error:
-            refuse(client, error)
+            self._refuse(client, error, number)
 
-    def _begin(self, client: asyncio.Transport, packet: bytes, rest: bytes, code: int) -> None:
+    def _begin(self, client: asyncio.Transport, packet: bytes, rest: bytes, code: int, number: int) -> None:
         """Begin a connection. Raises PgshimError."""
         if code >> 16 != 3:
             # A second SSLRequest, too, is just an unknown version to PostgreSQL.
             raise FeatureNotSupported(
                 f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: server supports 3.0 to 3.2"
             )
-        login = self._server.stages.login(packet, is_at_session_endpoint=self._is_at_session_endpoint)
+        login = self._server.stages.login(packet, number, is_at_session_endpoint=self._is_at_session_endpoint)
         self._server.take_place()
-        connection = Connection(self._server, client, self._server.next_number(), login, self._deadline)
+        connection = Connection(self._server, client, number, login, self._deadline)
         self._server.connections.add(connection)
         client.set_protocol(connection)
         connection.start(rest)
 
-
-def refuse(client: asyncio.Transport, error: PgshimError) -> None:
-    """Answer the first packet with a FATAL, and close."""
-    level = logging.INFO if isinstance(error, _THE_CLIENTS_OWN) else logging.WARNING
-    # What the client has written is not for the log: among options there may be a secret.
-    said = "options that are no command line of a server's" if isinstance(error, InvalidSwitch) else error.message
-    logger.log(level, "refused: %s", said)
-    client.write(hot.error_response("FATAL", error.sqlstate, error.message, error.hint))
-    close_gently(client)
+    def _refuse(self, client: asyncio.Transport, error: PgshimError, number: int) -> None:
+        """Answer the first packet with a FATAL, and close."""
+        level = logging.INFO if isinstance(error, _THE_CLIENTS_OWN) else logging.WARNING
+        # What the client has written is not for the log: among options there may be a secret.
+        said = "options that are no command line of a server's" if isinstance(error, InvalidSwitch) else error.message
+        logger.log(level, "refused: %s", said, extra={"connection": number})
+        reason = hot.error_response("FATAL", error.sqlstate, error.message, error.hint)
+        self._server.stages.note_words(number, reason, to_client=True)
+        client.write(reason)
+        close_gently(client)

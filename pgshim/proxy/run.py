@@ -14,6 +14,7 @@ from pgshim.proxy.listen import Listener
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
 from pgshim.proxy.supervisor import Supervisor
+from pgshim.proxy.tracing import STDERR, check_file
 from pgshim.proxy.upstream import Upstream
 from pgshim.proxy.worker import Worker
 from pgshim.settings import Address, Settings
@@ -42,6 +43,9 @@ def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop]:
 def run(settings: Settings, loop: str) -> int:
     """Run until a signal ends it; returns the exit code. Raises ConfigurationError, ListenError."""
     factory = loop_factory(loop)
+    check_file(settings.trace or STDERR)
+    if settings.trace_values:
+        logger.warning("--trace-values: texts of SQL and values go into the trace")
 
     def in_loop(main: Coroutine[Any, Any, int]) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:

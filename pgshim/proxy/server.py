@@ -23,7 +23,7 @@ from pgshim.proxy.listen import Listener, accept, open_listeners
 from pgshim.proxy.negotiate import negotiate
 from pgshim.proxy.prewarm import Prewarm
 from pgshim.proxy.sockets import RESERVED_DESCRIPTORS, tune
-from pgshim.proxy.stages import Stages
+from pgshim.proxy.stages import make_stages
 from pgshim.proxy.sweep import IdleSweep, PinSweep
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
 from pgshim.proxy.upstream import Upstream
@@ -54,7 +54,7 @@ class Server:
             self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts)
         self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
         self.canceller = Canceller(worker.siblings if worker else None)
-        self.stages = Stages(settings)
+        self.stages = make_stages(settings, worker.number if worker else 0)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
         #: Clients whose first packet has not come yet.
@@ -219,6 +219,7 @@ class Server:
         for departure in list(self.departures):
             departure.abort()
         await self._turn()
+        self.stages.close()
 
     @staticmethod
     async def _turn() -> None:

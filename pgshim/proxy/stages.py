@@ -1,12 +1,17 @@
-"""The stages of a connection as the proxy sees them, and how they are made. A stage is pure: bytes in, bytes out."""
+"""The stages of a connection as the proxy sees them, and how they are made. A stage is pure: bytes in, bytes out.
+
+With --trace they are other ones, `TracedStages`: a connection that is not traced has nothing to ask about it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
+from pgshim.proxy.tracing import Tracing
 from pgshim.session.conversation import Limits
 from pgshim.session.login import Login
 from pgshim.session.plain import PlainSession
@@ -14,6 +19,10 @@ from pgshim.session.session import ClientSettings, Descriptions, Policy, Session
 from pgshim.session.startup_check import AcceptedSettings
 from pgshim.session.startup_request import Service
 from pgshim.session.statements import SharedTexts
+from pgshim.session.trace import Leg, Mark
+from pgshim.session.traced import TracedSession
+from pgshim.session.traced_login import TracedLogin
+from pgshim.session.traced_plain import TracedPlainSession
 from pgshim.settings import Settings
 
 
@@ -57,16 +66,21 @@ class Stages:
         if settings.describe_cache:
             self.descriptions = Descriptions(settings.describe_cache, time.monotonic)
 
-    def login(self, startup: bytes, *, is_at_session_endpoint: bool) -> Login:
-        """The first stage, from a whole StartupMessage; of a client of --session-listen, or another."""
-        service = self._at_session_endpoint if is_at_session_endpoint else self._service
-        return Login(startup, service, self._accepted)
+    def login(self, startup: bytes, number: int, *, is_at_session_endpoint: bool) -> Login:
+        """The first stage of a connection, from a whole StartupMessage; of a client of --session-listen, or another."""
+        return Login(startup, self._service_of(is_at_session_endpoint), self._accepted)
+
+    def _service_of(self, is_at_session_endpoint: bool) -> Service:
+        return self._at_session_endpoint if is_at_session_endpoint else self._service
 
     def session(self, login: Login) -> Session | PlainSession:
         """The stage that follows a login that is complete."""
         if login.is_plain:
             return PlainSession()
-        return Session(
+        return self._make(Session, login)
+
+    def _make(self, make: Callable[..., Session], login: Login) -> Session:
+        return make(
             self._limits,
             self._texts,
             self._rules,
@@ -77,6 +91,46 @@ class Stages:
             descriptions=self.descriptions,
             identity=_identity(login),
         )
+
+    def note_words(self, number: int, message: bytes, *, to_client: bool) -> None:
+        """The proxy itself has said something on a connection: the reason for its end, or Terminate."""
+
+    def close(self) -> None:
+        """No connection is left."""
+
+
+class TracedStages(Stages):
+    """Makes stages that tell what they do."""
+
+    __slots__ = ("_tracing",)
+
+    def __init__(self, settings: Settings, tracing: Tracing) -> None:
+        super().__init__(settings)
+        self._tracing = tracing
+
+    def login(self, startup: bytes, number: int, *, is_at_session_endpoint: bool) -> Login:
+        service = self._service_of(is_at_session_endpoint)
+        return TracedLogin(startup, service, self._accepted, self._tracing.trace(number))
+
+    def session(self, login: Login) -> Session | PlainSession:
+        assert isinstance(login, TracedLogin)
+        if login.is_plain:
+            return TracedPlainSession(login.trace)
+        return self._make(partial(TracedSession, trace=login.trace), login)
+
+    def note_words(self, number: int, message: bytes, *, to_client: bool) -> None:
+        leg, mark = (Leg.TO_CLIENT, Mark.LOCAL) if to_client else (Leg.TO_UPSTREAM, Mark.INJECTED)
+        self._tracing.trace(number).tell(leg, message, mark)
+
+    def close(self) -> None:
+        self._tracing.close()
+
+
+def make_stages(settings: Settings, worker: int = 0) -> Stages:
+    """Those that the settings ask for; `worker`: the number of this one, from 1, if there are several."""
+    if not settings.trace:
+        return Stages(settings)
+    return TracedStages(settings, Tracing(settings.trace, shows_values=settings.trace_values, worker=worker))
 
 
 def _identity(login: Login) -> Hashable:
