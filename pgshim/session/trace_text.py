@@ -15,13 +15,16 @@ from typing import Any
 from pgshim.protocol.backend import FieldDescription
 from pgshim.protocol.fields import Content, content_of
 from pgshim.protocol.message import Message
-from pgshim.session.sql import LONG_TEXT, verdict
+from pgshim.session.sql import LONG_TEXT, Kind, verdict
 
 #: Bytes of a message that are looked at: the rest of a larger one is not worth the time.
 MOST_OF_A_MESSAGE = 16 * 1024
 
 #: Bytes shown of a name or a value, and of a text of SQL; elements shown of a list.
 _MOST_OF_A_VALUE, _MOST_OF_SQL, _MOST_ELEMENTS = 80, 1000, 12
+
+#: Statements of a text whose kinds are told.
+_MOST_STATEMENTS = 4
 
 #: Settings of a StartupMessage that are names.
 _NAMING = frozenset({b"user", b"database"})
@@ -124,11 +127,15 @@ def _word(data: bytes) -> str:
 
 
 def kind_of(text: bytes) -> str:
-    """`SELECT, `: what kind of statement a text is; empty where that would take long."""
+    """`SELECT, `: what kind of statement a text is, or of which it is made; empty where that would take long."""
     if len(text) > LONG_TEXT:
         return ""
-    word = _FIRST_WORD.match(text)
-    kind = verdict(text).kind
-    if word is not None and kind in ("dml", "utility"):
-        return f"{word[1].decode().upper()}, "
-    return f"{kind.upper().replace('_', ' ')}, "
+    found = verdict(text)
+    kinds = [_kind(text[each.start : each.end], each.kind) for each in found.statements[:_MOST_STATEMENTS]]
+    rest = "; ..." if len(found.statements) > len(kinds) else ""
+    return f"{'; '.join(kinds or [_kind(text, found.kind)])}{rest}, "
+
+
+def _kind(statement: bytes, kind: Kind) -> str:
+    word = _FIRST_WORD.match(statement) if kind in (Kind.DML, Kind.UTILITY) else None
+    return word[1].decode().upper() if word is not None else kind.upper().replace("_", " ")
