@@ -16,6 +16,7 @@ from pgshim.errors import UpstreamUnreachable
 if TYPE_CHECKING:
     from pgshim.proxy.connection import Connection
     from pgshim.proxy.siblings import Siblings
+    from pgshim.proxy.stages import Stages
     from pgshim.proxy.upstream import Endpoint, Upstream
 
 logger = logging.getLogger("pgshim.cancel")
@@ -30,9 +31,10 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_cancelled", "_connections", "_siblings", "under_way")
+    __slots__ = ("_cancelled", "_connections", "_siblings", "_stages", "under_way")
 
-    def __init__(self, siblings: Siblings | None = None) -> None:
+    def __init__(self, stages: Stages, siblings: Siblings | None = None) -> None:
+        self._stages = stages
         #: The other workers, if there are any.
         self._siblings = siblings
         self._connections: dict[bytes, Connection] = {}
@@ -85,6 +87,8 @@ class Canceller:
         connection = self._connections.get(key)
         if connection is None:
             return False
+        packet = _HEADER.pack(8 + len(key), CANCEL_REQUEST_CODE) + key
+        self._stages.note_cancel(connection.number, packet, is_passed=connection.is_busy)
         if not connection.is_busy:
             logger.debug("CancelRequest dropped: nothing to cancel")
             return True

@@ -53,8 +53,8 @@ class Server:
         if settings.session_upstream is not None:
             self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts)
         self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
-        self.canceller = Canceller(worker.siblings if worker else None)
         self.stages = make_stages(settings, worker.number if worker else 0)
+        self.canceller = Canceller(self.stages, worker.siblings if worker else None)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
         #: Clients whose first packet has not come yet.

@@ -95,6 +95,9 @@ class Stages:
     def note_words(self, number: int, message: bytes, *, to_client: bool) -> None:
         """The proxy itself has said something on a connection: the reason for its end, or Terminate."""
 
+    def note_cancel(self, number: int, packet: bytes, *, is_passed: bool) -> None:
+        """A CancelRequest has come for a connection; it goes on if there is something to cancel."""
+
     def close(self) -> None:
         """No connection is left."""
 
@@ -121,6 +124,10 @@ class TracedStages(Stages):
     def note_words(self, number: int, message: bytes, *, to_client: bool) -> None:
         leg, mark = (Leg.TO_CLIENT, Mark.LOCAL) if to_client else (Leg.TO_UPSTREAM, Mark.INJECTED)
         self._tracing.trace(number).tell(leg, message, mark)
+
+    def note_cancel(self, number: int, packet: bytes, *, is_passed: bool) -> None:
+        leg, mark = (Leg.PASSES_UP, Mark.NONE) if is_passed else (Leg.FROM_CLIENT, Mark.DROPPED)
+        self._tracing.trace(number).tell(leg, packet, mark)
 
     def close(self) -> None:
         self._tracing.close()

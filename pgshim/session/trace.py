@@ -49,7 +49,7 @@ class Mark(StrEnum):
     INJECTED = "injected"
     #: It went no further: the answer to something injected; what a server would skip.
     DROPPED = "dropped"
-    #: Answered by pgshim; an answer of pgshim's.
+    #: Dealt with by pgshim alone; an answer of pgshim's.
     LOCAL = "local"
     #: It gets an error of pgshim's.
     REFUSED = "refused"

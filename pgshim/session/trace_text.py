@@ -12,7 +12,7 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any
 
-from pgshim.protocol.backend import FieldDescription
+from pgshim.protocol.backend import FieldDescription, ParameterStatus
 from pgshim.protocol.fields import Content, content_of
 from pgshim.protocol.message import Message
 from pgshim.session.sql import LONG_TEXT, Kind, verdict
@@ -26,8 +26,12 @@ _MOST_OF_A_VALUE, _MOST_OF_SQL, _MOST_ELEMENTS = 80, 1000, 12
 #: Statements of a text whose kinds are told.
 _MOST_STATEMENTS = 4
 
-#: Settings of a StartupMessage that are names.
-_NAMING = frozenset({b"user", b"database"})
+#: Settings whose values are names, or say nothing of anybody; in lower case.
+_PLAIN = frozenset({
+    *(b"user", b"database", b"replication", b"session_authorization", b"is_superuser", b"server_version"),
+    *(b"server_encoding", b"client_encoding", b"datestyle", b"intervalstyle", b"timezone", b"integer_datetimes"),
+    *(b"standard_conforming_strings", b"in_hot_standby", b"default_transaction_read_only"),
+})  # fmt: skip
 
 #: First words that say more than the kind of their statement.
 _FIRST_WORD = re.compile(
@@ -51,8 +55,12 @@ def describe(cls: type[Message], body: bytes, *, is_cut: bool = False, shows_val
         return f"{cls.__name__} {_SECRET}"
     if not (is_whole or is_cut):
         return f"{cls.__name__} <malformed>"
+    if cls is ParameterStatus and is_whole:
+        return f"{cls.__name__} {_setting(*values, shows_values)}"
     parts = [cls.__name__]
     for field, value in zip(declared, values, strict=False):
+        if field.name == "minor_version":
+            value = f"3.{value}"
         parts.append(_shown(value, content_of(field.type), shows_values) if field.repr else _SECRET)
     if is_cut:
         parts.append("...")
@@ -109,7 +117,7 @@ def _list(shown: list[str], size: int) -> str:
 
 
 def _setting(name: bytes, value: bytes, shows_values: bool) -> str:
-    return f"{quoted(name)}={quoted(value) if shows_values or name in _NAMING else f'<{_size(value)}>'}"
+    return f"{quoted(name)}={quoted(value) if shows_values or name.lower() in _PLAIN else f'<{_size(value)}>'}"
 
 
 def _diagnostic(pairs: tuple[tuple[bytes, bytes], ...], shows_values: bool) -> str:

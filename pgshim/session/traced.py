@@ -10,12 +10,12 @@ from typing import Any
 
 from pgshim.errors import PgshimError
 from pgshim.protocol.framing import CONTINUATION, Frame
+from pgshim.session.features.shared import Held
 from pgshim.session.outstanding import EXECUTE_OWN, FAKE, SKIP, Kind, Owed
 from pgshim.session.session import Session
 from pgshim.session.statements import Statement
 from pgshim.session.trace import Leg, Mark, Piece, Splitter, Trace
 
-_TERMINATE = ord("X")
 #: What goes up beside the queue: CopyData, CopyDone, CopyFail, Flush.
 _UNASKED = frozenset(b"dcfH")
 
@@ -89,6 +89,12 @@ class TracedSession(Session):
         super()._take(buffer, end, frames)
         self._tell_if_broken(buffer, end)
 
+    def _answer_batch(self, buffer: bytes, frames: list[Frame]) -> int:
+        done = super()._answer_batch(buffer, frames)
+        self._trace.tell_all(Leg.FROM_CLIENT, [(buffer[start:stop], 0) for _, start, stop, _ in frames[:done]], Mark.LOCAL)
+        self._trace.tell_all(Leg.TO_CLIENT, self._new_down(), Mark.LOCAL)
+        return done
+
     def _tell_if_broken(self, buffer: bytes, end: int) -> None:
         if self._frontend.failure is not None:
             self._trace.tell_broken(Leg.FROM_CLIENT, buffer[end:])
@@ -96,6 +102,7 @@ class TracedSession(Session):
     def _handle(self, type_code: int, buffer: bytes, start: int, stop: int, missing: int) -> bool:
         came = buffer[start:stop], missing
         self._is_failing = False
+        held = self.held
         size, last = len(self.outstanding), self.outstanding[-1] if self.outstanding else None
         try:
             is_done = super()._handle(type_code, buffer, start, stop, missing)
@@ -108,19 +115,36 @@ class TracedSession(Session):
         if type_code == CONTINUATION or not is_done:
             self._trace.tell_all(Leg.TO_UPSTREAM, went, Mark.INJECTED)
             return is_done
-        its = _place(came, went, sent)
+        owners = _owners(went, sent)
+        if held is not None and self.held is None:
+            went, owners = self._tell_released(held, went, owners)
+        its = _place(came, went, owners)
         mark = Mark.NONE
         if self._is_failing or any(owed is not None and owed.error for owed in sent):
             its, mark = None, Mark.REFUSED
         elif went:
             mark = Mark.REWRITTEN
-        elif type_code != _TERMINATE:
+        elif self.is_terminated:
+            mark = Mark.LOCAL
+        elif self.held is not None:
+            mark = Mark.HELD
+        else:
             queue = self.outstanding
             has_answer = queue and queue[-1].action == FAKE and (len(queue) != size or queue[-1] is not last)
             mark = Mark.LOCAL if given or has_answer else Mark.DROPPED
         self._trace.tell_up(came, went, its, mark, is_known=self._is_resuming)
         self._trace.tell_all(Leg.TO_CLIENT, given, Mark.LOCAL)
         return True
+
+    def _tell_released(self, held: Held, went: list[Piece], owners: list[Owed | None]) -> tuple[list[Piece], list[Owed | None]]:
+        """What a Parse and a Describe have become that were held back up to this message; returns what is the message's."""
+        for message in (held.parse, held.describe):
+            found = (index for index, owed in enumerate(owners) if owed is not None and went[index][0][:1] == message[:1])
+            its = next(found, None)
+            if its is not None:
+                self._trace.tell_up((message, 0), went[: its + 1], its, is_known=True)
+                went, owners = went[its + 1 :], owners[its + 1 :]
+        return went, owners
 
     def _take_run(self, buffer: bytes, start: int, stop: int, lead: int) -> None:
         pieces = Splitter(lead).split(buffer[start:stop])
@@ -236,13 +260,20 @@ class TracedSession(Session):
         return super().take_upstream_output()
 
 
-def _place(came: Piece, went: list[Piece], sent: list[Owed | None]) -> int | None:
+def _owners(went: list[Piece], sent: list[Owed | None]) -> list[Owed | None]:
+    """For each message that went up, what is owed for it; None: it is pgshim's, or has no reply."""
+    owed = iter(sent)
+    owners = [None if message[0] in _UNASKED else next(owed) for message, _ in went]
+    assert next(owed, None) is None, "each went up"
+    return owners
+
+
+def _place(came: Piece, went: list[Piece], owners: list[Owed | None]) -> int | None:
     """Which of the messages that went up stands for the one that came; None: none of them."""
     type_code = came[0][0]
     if type_code in _UNASKED:
         return went.index(came) if came in went else None
-    asked = [index for index, (message, _) in enumerate(went) if message[0] not in _UNASKED]
-    theirs = [(index, owed) for index, owed in zip(asked, sent, strict=True) if owed is not None]
+    theirs = [(index, owed) for index, owed in enumerate(owners) if owed is not None]
     answered = [index for index, owed in theirs if owed.action != SKIP]
     alike = [index for index, _ in theirs if went[index][0][0] == type_code]
     return max(answered or alike, default=None)

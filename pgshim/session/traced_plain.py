@@ -28,7 +28,7 @@ class TracedPlainSession(PlainSession):
             self._trace.tell_all(Leg.PASSES_UP, self._splits_upstream.split(passed))
             self._client_rest = (self._client_rest + data)[len(passed) :]
             if self.is_terminated and not was_terminated:
-                self._trace.tell(Leg.FROM_CLIENT, hot.TERMINATE)
+                self._trace.tell(Leg.FROM_CLIENT, hot.TERMINATE, Mark.LOCAL)
             if self._frontend.failure is not None:
                 self._trace.tell_broken(Leg.FROM_CLIENT, self._client_rest)
 
