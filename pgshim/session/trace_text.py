@@ -56,7 +56,8 @@ def describe(cls: type[Message], body: bytes, *, is_cut: bool = False, shows_val
     if not (is_whole or is_cut):
         return f"{cls.__name__} <malformed>"
     if cls is ParameterStatus and is_whole:
-        return f"{cls.__name__} {_setting(*values, shows_values)}"
+        name, text = values
+        return f"{cls.__name__} {_setting(name, text, shows_values)}"
     parts = [cls.__name__]
     for field, value in zip(declared, values, strict=False):
         if field.name == "minor_version":

@@ -91,7 +91,8 @@ class TracedSession(Session):
 
     def _answer_batch(self, buffer: bytes, frames: list[Frame]) -> int:
         done = super()._answer_batch(buffer, frames)
-        self._trace.tell_all(Leg.FROM_CLIENT, [(buffer[start:stop], 0) for _, start, stop, _ in frames[:done]], Mark.LOCAL)
+        pieces = [(buffer[start:stop], 0) for _, start, stop, _ in frames[:done]]
+        self._trace.tell_all(Leg.FROM_CLIENT, pieces, Mark.LOCAL)
         self._trace.tell_all(Leg.TO_CLIENT, self._new_down(), Mark.LOCAL)
         return done
 
@@ -117,7 +118,8 @@ class TracedSession(Session):
             return is_done
         owners = _owners(went, sent)
         if held is not None and self.held is None:
-            went, owners = self._tell_released(held, went, owners)
+            told = self._tell_released(held, went, owners)
+            went, owners = went[told:], owners[told:]
         its = _place(came, went, owners)
         mark = Mark.NONE
         if self._is_failing or any(owed is not None and owed.error for owed in sent):
@@ -136,15 +138,16 @@ class TracedSession(Session):
         self._trace.tell_all(Leg.TO_CLIENT, given, Mark.LOCAL)
         return True
 
-    def _tell_released(self, held: Held, went: list[Piece], owners: list[Owed | None]) -> tuple[list[Piece], list[Owed | None]]:
-        """What a Parse and a Describe have become that were held back up to this message; returns what is the message's."""
-        for message in (held.parse, held.describe):
-            found = (index for index, owed in enumerate(owners) if owed is not None and went[index][0][:1] == message[:1])
-            its = next(found, None)
-            if its is not None:
-                self._trace.tell_up((message, 0), went[: its + 1], its, is_known=True)
-                went, owners = went[its + 1 :], owners[its + 1 :]
-        return went, owners
+    def _tell_released(self, held: Held, went: list[Piece], owners: list[Owed | None]) -> int:
+        """What a Parse and a Describe have become that were held back up to now; returns how many went up for them."""
+        told = 0
+        for message in filter(None, (held.parse, held.describe)):
+            types = [None if owed is None else went[index][0][0] for index, owed in enumerate(owners)]
+            if message[0] in types[told:]:
+                its = types.index(message[0], told)
+                self._trace.tell_up((message, 0), went[told : its + 1], its - told, is_known=True)
+                told = its + 1
+        return told
 
     def _take_run(self, buffer: bytes, start: int, stop: int, lead: int) -> None:
         pieces = Splitter(lead).split(buffer[start:stop])

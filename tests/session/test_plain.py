@@ -7,7 +7,6 @@ import pytest
 from pgshim.errors import InvalidLength, UnknownMessageType, UpstreamViolation
 from pgshim.protocol.backend import BindComplete, NotificationResponse, ParseComplete
 from pgshim.protocol.frontend import CopyData, Flush, FunctionCall, Query, Sync, Terminate
-from pgshim.session.session import PlainSession
 from tests.session.messages import (
     FAILED,
     IDLE,
@@ -23,11 +22,12 @@ from tests.session.messages import (
     server_error,
 )
 from tests.session.script import Script
+from tests.session.twin_stages import TwinPlainSession
 
 
 class PlainScript(Script):
     def __init__(self) -> None:
-        self.session = PlainSession()
+        self.session = TwinPlainSession()
         super().__init__(self.session)
 
 
