@@ -15,6 +15,7 @@ from typing import Any
 from pgshim.protocol.backend import FieldDescription, ParameterStatus
 from pgshim.protocol.fields import Content, content_of
 from pgshim.protocol.message import Message
+from pgshim.session.conversation import BAD_TEXT
 from pgshim.session.sql import LONG_TEXT, Kind, verdict
 
 #: Bytes of a message that are looked at: the rest of a larger one is not worth the time.
@@ -39,6 +40,9 @@ _FIRST_WORD = re.compile(
     rb"|checkpoint|refresh)\b",
     re.IGNORECASE,
 )
+
+#: In a text of SQL: the next word, or the value it is compared with, may be one.
+_PASSWORD = re.compile(rb"\bpassword\b", re.IGNORECASE)
 
 _SECRET = "<secret>"
 
@@ -104,7 +108,8 @@ def _shown(value: Any, content: Content, shows_values: bool) -> str:
     if not isinstance(value, bytes):
         return str(value)
     if content is Content.SQL:
-        return quoted(value, _MOST_OF_SQL) if shows_values else f"<{kind_of(value)}{_size(value)}>"
+        is_shown = value == BAD_TEXT or (shows_values and not _PASSWORD.search(value))
+        return quoted(value, _MOST_OF_SQL) if is_shown else f"<{kind_of(value)}{_size(value)}>"
     return quoted(value) if shows_values or content is Content.NAME else f"<{_size(value)}>"
 
 
