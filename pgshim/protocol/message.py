@@ -51,15 +51,15 @@ class Message:
         return decoded
 
     @classmethod
-    def decode_head(cls, body: bytes) -> tuple[tuple[Any, ...], bool]:
-        """The fields that stand whole in the beginning of a body, in their order; and whether they are all of it.
+    def decode_head(cls, body: bytes) -> tuple[tuple[Any, ...], bytes]:
+        """The fields that stand whole in the beginning of a body, in their order; and what is behind them.
 
         For one who looks at a message that may be cut off, or is none.
         """
         record: Record = cls._body.members[1]
         start = len(cls.prefix)
         values, end = record.read_head(body[start:])
-        return tuple(values), len(values) == len(record.members) and start + end == len(body)
+        return tuple(values), body[start + end :]
 
     def encode(self) -> bytes:
         """The whole message: type code (if it has one), length, body. ValueError for what no body can say."""

@@ -53,7 +53,8 @@ def describe(cls: type[Message], body: bytes, *, is_cut: bool = False, shows_val
     has_secret = any(not field.repr for field in declared)
     if len(body) > MOST_OF_A_MESSAGE:
         body, is_cut = body[:MOST_OF_A_MESSAGE], True
-    values, is_whole = cls.decode_head(body)
+    values, rest = cls.decode_head(body)
+    is_whole = len(values) == len(declared) and not rest
     # A password that comes where something else was asked for must not be read as that.
     if has_secret and (is_cut or not is_whole):
         return f"{cls.__name__} {_SECRET}"
@@ -68,7 +69,8 @@ def describe(cls: type[Message], body: bytes, *, is_cut: bool = False, shows_val
             value = f"3.{value}"
         parts.append(_shown(value, content_of(field.type), shows_values) if field.repr else _SECRET)
     if is_cut:
-        parts.append("...")
+        is_text = len(values) < len(declared) and content_of(declared[len(values)].type) is Content.SQL
+        parts.append(f"{_shown(rest, Content.SQL, True)}..." if is_text and shows_values else "...")
     return " ".join(part for part in parts if part)
 
 
