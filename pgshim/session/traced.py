@@ -122,7 +122,7 @@ class TracedSession(Session):
             went, owners = went[told:], owners[told:]
         its = _place(came, went, owners)
         mark = Mark.NONE
-        if self._is_failing or any(owed is not None and owed.error for owed in sent):
+        if self._is_failing or any(owed is not None and owed.error for owed in owners):
             its, mark = None, Mark.REFUSED
         elif went:
             mark = Mark.REWRITTEN
@@ -145,6 +145,10 @@ class TracedSession(Session):
             types = [None if owed is None else went[index][0][0] for index, owed in enumerate(owners)]
             if message[0] in types[told:]:
                 its = types.index(message[0], told)
+                refusal = next((index for index in (its, its + 1) if _is_refusal(owners, its, index)), None)
+                if refusal is not None:
+                    self._trace.tell_all(Leg.TO_UPSTREAM, went[told : refusal + 1], Mark.INJECTED)
+                    return refusal + 1
                 self._trace.tell_up((message, 0), went[told : its + 1], its - told, is_known=True)
                 told = its + 1
         return told
@@ -269,6 +273,13 @@ def _owners(went: list[Piece], sent: list[Owed | None]) -> list[Owed | None]:
     owners = [None if message[0] in _UNASKED else next(owed) for message, _ in went]
     assert next(owed, None) is None, "each went up"
     return owners
+
+
+def _is_refusal(owners: list[Owed | None], its: int, index: int) -> bool:
+    """Whether at `index` the server is made to fail the Parse at `its`: in its place, or behind it if it counts not."""
+    asked, owed = owners[its], owners[index] if index < len(owners) else None
+    is_its = index == its or (asked is not None and asked.action == SKIP)
+    return is_its and owed is not None and owed.error is not None
 
 
 def _place(came: Piece, went: list[Piece], owners: list[Owed | None]) -> int | None:

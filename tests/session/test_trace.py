@@ -78,7 +78,7 @@ def test_what_pgshim_sends_itself_is_injected_and_the_answer_dropped(script: Ses
 def test_a_setting(script: SessionScript) -> None:
     assert traced(script, Query(b"set work_mem = '8MB'")) == [
         "F-->|    rewritten     25 Query <SET, 20 bytes>",
-        "   |-->B rewritten     46 Query <SET; SHOW, 41 bytes>",
+        "   |-->B rewritten     47 Query <SET; SHOW, 42 bytes>",
     ]
     assert answered(script, done(b"SET"), columns(25), row(b"8MB"), done(b"SHOW"), IDLE) == [
         '   |<--B dropped        8 CommandComplete "SET"',
@@ -113,7 +113,7 @@ def test_a_refusal_that_fails_a_batch(script: SessionScript) -> None:
         "F----->B                4 Sync",
     ]
     assert answered(script, server_error(b"42601"), IDLE) == [
-        "   |<--B rewritten     36 ErrorResponse ERROR 42601",
+        "   |<--B rewritten     30 ErrorResponse ERROR 42601",
         "F<--|    rewritten    303 ErrorResponse ERROR 0A000",
         "F<-----B                5 ReadyForQuery IDLE",
     ]
@@ -229,7 +229,23 @@ def test_held_back_and_refused(start: Start) -> None:
     assert traced(script, parse(b"s", QUERY), describe(b"s"), Sync()) == [
         *HELD,
         '   |-->B injected      36 Parse "" <SELECT, 28 bytes> []',
-        OWN_ERROR.replace("injected ", "rewritten"),
+        OWN_ERROR,
+        "F----->B                4 Sync",
+    ]
+    script = process.client(max_statements=1)
+    traced(script, parse(b"t", b"select 1"), Sync())
+    answered(script, ParseComplete(), IDLE)
+    assert traced(script, parse(b"s", QUERY), bind(b"s", b"1"), Sync()) == [
+        HELD[0],
+        OWN_ERROR,
+        'F-->|    dropped       18 Bind "" "s" [] [<1 byte>] []',
+        "F----->B                4 Sync",
+    ]
+    assert traced(process.client(), parse(b"s", QUERY), parse(b"t", b"listen x"), Sync()) == [
+        HELD[0],
+        '   |-->B rewritten     36 Parse "" <SELECT, 28 bytes> []',
+        'F-->|    refused       17 Parse "t" <LISTEN, 8 bytes> []',
+        OWN_ERROR,
         "F----->B                4 Sync",
     ]
 
@@ -278,7 +294,7 @@ def test_no_short_way(script: SessionScript) -> None:
 def test_a_login() -> None:
     packet = StartupMessage(0, ((b"user", b"alice"), (b"work_mem", b"8MB"))).encode()
     assert TwinLogin(packet).lines == [
-        'F-->|    rewritten     34 StartupMessage 3.0 ["user"="alice", "work_mem"=<3 bytes>]',
+        'F-->|    rewritten     33 StartupMessage 3.0 ["user"="alice", "work_mem"=<3 bytes>]',
         '   |-->B rewritten     39 StartupMessage 3.0 ["user"="alice", "application_name"=<1 byte>]',
     ]
 
@@ -291,7 +307,7 @@ def test_what_is_no_message_of_the_direction() -> None:
     trace.tell_broken(Leg.PASSES_DOWN, b"")
     assert lines == [
         "F----->B                5 <unknown message type 0x5a>",
-        "F<-----B                5 ErrorResponse <malformed>",
+        "F<-----B                4 ErrorResponse <malformed>",
     ]
 
 
