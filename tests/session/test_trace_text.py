@@ -39,7 +39,7 @@ def line(message: Message, *, shows_values: bool = False) -> str:
         (frontend.Query(b"select 1"), "Query <SELECT, 8 bytes>", 'Query "select 1"'),
         (frontend.Query(b"create table t()"), "Query <CREATE, 16 bytes>", 'Query "create table t()"'),
         (frontend.Query(b""), "Query <EMPTY, 0 bytes>", 'Query ""'),
-        (frontend.Query(b"a;b;c;d;e;f"), "Query <UTILITY; UTILITY; UTILITY; UTILITY; ..., 11 bytes>", 'Query "a;b;c;d;e;f"'),
+        (frontend.Query(b"a;" * 5), f"Query <{'UTILITY; ' * 4}..., 10 bytes>", f'Query "{"a;" * 5}"'),
         (
             frontend.Query(b"create user x PASSWORD 'hunter2'"),
             "Query <CREATE, 32 bytes>",
