@@ -16,7 +16,8 @@ from tests.integration.conftest import Stack
 
 TABLE = """
 F-->|    rewritten StartupMessage 3.0 ["client_encoding"="'utf-8'", "user"="app", "database"="app"]
-   |-->B rewritten StartupMessage 3.0 ["user"="app", "database"="app", "client_encoding"="'utf-8'", "application_name"=<1 byte>]
+   |-->B rewritten StartupMessage 3.0 ["user"="app", "database"="app", "client_encoding"="'utf-8'", \
+"application_name"=<1 byte>]
 F<-----B           AuthenticationSASL ["SCRAM-SHA-256"]
 F----->B           SASLInitialResponse "SCRAM-SHA-256" <secret>
 F<-----B           AuthenticationSASLContinue <secret>
