@@ -161,6 +161,11 @@ _OPTIONS = [
             help="The event loop; auto: uvloop if it is installed."),
     _option(_RUN, "--log-level", type=click.Choice(LOG_LEVELS), default="info", help="The least that is logged."),
     _option(_RUN, "--log-format", type=click.Choice(["text", "json"]), default="text", help="To stderr."),
+    _option(_RUN, "--trace", is_flag=False, flag_value="-", default="", metavar="[FILE]",
+            help="Write each message, and what becomes of it, to a file, as --trace=FILE, or to stderr. Names and"
+            " lengths are shown; texts of SQL, values and passwords are not. For finding faults: it takes time."),
+    _option(_RUN, "--trace-values", is_flag=True,
+            help="Show texts of SQL and values in the trace; never passwords."),
 ]  # fmt: skip
 
 

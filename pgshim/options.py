@@ -75,6 +75,8 @@ class ServeOptions(TypedDict, total=False):
     login_timeout: float | str
     idle_timeout: float | str
     drain_timeout: float | str
+    trace: str
+    trace_values: bool
     max_connections: int
     max_message: int | str
     max_statements: int

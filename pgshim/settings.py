@@ -108,6 +108,9 @@ class Settings:
     max_statement_bytes: int = 64 * 1024 * 1024
     #: Processes; 1: this one alone, without a supervisor.
     workers: int = 1
+    #: Where the conversations are traced to: a file, or "-" for stderr; empty: nowhere.
+    trace: str = ""
+    trace_values: bool = False
 
     @property
     def has_tls(self) -> bool:
@@ -261,6 +264,8 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(
             f"--prewarm {settings.prewarm} is more than --max-connections {settings.max_connections}; give fewer"
         )
+    if settings.trace_values and not settings.trace:
+        raise ConfigurationError("--trace-values needs --trace; give both, as in --trace=FILE --trace-values")
     _check_upstream_tls(settings)
     _check_session(settings)
     _check_metrics(settings)

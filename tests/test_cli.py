@@ -118,6 +118,8 @@ def test_help_stands_in_groups_with_defaults_and_names_of_the_environment() -> N
         (["--upstream", NOWHERE, "--session-listen", "7000"], ["--session-listen 127.0.0.1:7000", "needs"]),
         (["--upstream", NOWHERE, "--unsafe", "maybe"], ["--unsafe", "'maybe'", "refuse"]),
         (["--upstream", NOWHERE, "--allow", "listening"], ["--allow", "'listening'", "give one of ", "listen", "load"]),
+        (["--upstream", NOWHERE, "--trace-values"], ["--trace-values", "--trace=FILE"]),
+        (["--upstream", NOWHERE, "--trace=/no/file"], ["--trace /no/file", "no such file", "another"]),
         (["--no-such-option"], ["--no-such-option"]),
         (["nonsense"], ["nonsense"]),
     ],
@@ -155,6 +157,8 @@ def test_every_option_can_come_from_the_environment() -> None:
         PGSHIM_ALLOW="listen with-hold",
         PGSHIM_STRICT_CUSTOM_SETTINGS="1",
         PGSHIM_WORKERS="4",
+        PGSHIM_TRACE="-",
+        PGSHIM_TRACE_VALUES="1",
     )
     assert found.upstream == Address("::1", 6543)
     assert [str(address) for address in found.listen] == ["127.0.0.1:7000", "[::1]:7000", "unix:/tmp/.s.PGSQL.7001"]
@@ -164,6 +168,14 @@ def test_every_option_can_come_from_the_environment() -> None:
     assert [str(address) for address in found.session_listen] == ["127.0.0.1:7002", "[::1]:7002", "127.0.0.1:7003"]
     assert (found.unsafe, found.allow, found.strict_custom_settings) == ("warn", ("listen", "with-hold"), True)
     assert found.workers == 4
+    assert (found.trace, found.trace_values) == ("-", True)
+
+
+def test_trace_has_a_value_only_if_it_is_given() -> None:
+    upstream = ["--upstream", NOWHERE]
+    assert options(upstream).trace == ""
+    assert options([*upstream, "--trace"]).trace == options(["--trace", *upstream]).trace == "-"
+    assert options([*upstream, "--trace=a"]).trace == options(["--trace", "a", *upstream]).trace == "a"
 
 
 def test_tls_defaults_are_each_upstreams_own_and_what_is_given_holds_for_both() -> None:

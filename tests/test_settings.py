@@ -174,6 +174,7 @@ def test_what_pipeline_auto_goes_by(pipeline: str, reported: dict[bytes, bytes],
         {"session_upstream": Address(path="/y"), "upstream": Address(path="/x"), "upstream_tls": "require"},
         {"session_upstream": ENDPOINT, "upstream_ca": "ca"},
         {"prewarm": 11, "max_connections": 10},
+        {"trace_values": True},
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, object]) -> None:

@@ -10,18 +10,19 @@ from pgshim.protocol.diagnostic import Diagnostic
 from pgshim.protocol.fields import (
     Byte4,
     Counted,
-    CountedStrings,
+    CountedNames,
     FormatCodes,
     Int8,
     Int16,
     Int32,
+    Name,
+    Names,
     Oid,
     Oids,
     Record,
     Rest,
     SecretKey,
     String,
-    Strings,
     Value,
     Values,
     one_of,
@@ -85,7 +86,7 @@ class AuthenticationSSPI(Message):
 class AuthenticationSASL(Message):
     """Asks for SASL; the mechanisms offered, "in the server's order of preference"."""
 
-    mechanisms: Strings
+    mechanisms: Names
 
 
 @message(BACKEND, b"R", prefix=int32(11))
@@ -124,7 +125,7 @@ class CloseComplete(Message):
 class CommandComplete(Message):
     """A command ended; the tag says which, and often how many rows (`INSERT 0 1`)."""
 
-    tag: String
+    tag: Name
 
 
 # Both sides send these two; they are declared among the frontend's.
@@ -188,7 +189,7 @@ class NegotiateProtocolVersion(Message):
     """
 
     newest_version: Int32
-    unrecognized_options: CountedStrings
+    unrecognized_options: CountedNames
 
 
 @message(BACKEND, b"n")
@@ -206,7 +207,7 @@ class NotificationResponse(Message):
     """A NOTIFY of a channel listened to; it may come at any time."""
 
     process_id: Int32
-    channel: String
+    channel: Name
     payload: String
 
 
@@ -221,7 +222,7 @@ class ParameterDescription(Message):
 class ParameterStatus(Message):
     """A setting's value, at login and when it changes; it may come at any time."""
 
-    name: String
+    name: Name
     value: String
 
 
@@ -254,7 +255,7 @@ class ReadyForQuery(Message):
 class FieldDescription:
     """One column of a RowDescription; `table_oid` and `column_number` are zero for what is no table's."""
 
-    name: String
+    name: Name
     table_oid: Oid
     column_number: Int16
     type_oid: Oid

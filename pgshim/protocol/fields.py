@@ -1,21 +1,24 @@
 """The vocabulary messages are declared with: constructs, paired with the Python type each one yields.
 
 A field of a message is annotated with one of the names at the end of this file (`String`, `Int32`, ...: the
-manual's "Message Data Types"). Each is an `Annotated` type: mypy reads the type, `Record` the construct in
-it. Nothing here reads past the end of a body, and no count makes it allocate before the bytes are there. A
-body that does not fit raises a ConstructError, which only `message.py` may see.
+manual's "Message Data Types"). Each is an `Annotated` type: mypy reads the type, `Record` the construct in it,
+and a trace what its bytes are (`Content`). Nothing here reads past the end of a body, and no count makes it
+allocate before the bytes are there. A body that does not fit raises a ConstructError, which only `message.py`
+may see.
 """
 
 import struct
 from collections.abc import Sequence
 from dataclasses import fields
-from enum import Enum
+from enum import Enum, auto
 from io import BytesIO
 from typing import Annotated, Any
 
 from construct import (
     Bytes,
     Construct,
+    ConstructError,
+    Container,
     GreedyBytes,
     Int8sb,
     Int16sb,
@@ -31,6 +34,20 @@ from construct import (
 NUL = b"\0"
 _INT32 = struct.Struct("!i")
 _NULL = _INT32.pack(-1)
+
+
+class Content(Enum):
+    """What the bytes of a field are, where they may be shown to one who looks on; all others may hold a value."""
+
+    #: Of a statement, a portal, a column, ...; a command's tag.
+    NAME = auto()
+    #: A text of SQL: only what kind of statement it is, and its size.
+    SQL = auto()
+    #: (name, value) pairs: the names.
+    SETTINGS = auto()
+    #: (code, value) pairs of an error or a notice: severity and SQLSTATE.
+    DIAGNOSTIC = auto()
+    VALUE = auto()
 
 
 class NulTerminated(Construct):  # type: ignore[misc]
@@ -159,11 +176,29 @@ class Record(Construct):  # type: ignore[misc]
         for name, member in self.members:
             member._build(getattr(obj, name), stream, context, path)
 
+    def read_head(self, data: bytes) -> tuple[list[Any], int]:
+        """The values of the fields that `data` begins with, up to one that is not whole; and how many bytes they have.
+
+        A field without an end of its own (`Rest`) takes all there is.
+        """
+        stream, values, end = BytesIO(data), [], 0
+        for _, member in self.members:
+            try:
+                values.append(member._parsereport(stream, Container(), ""))
+            except ConstructError:
+                break
+            end = stream.tell()
+        return values, end
+
 
 def construct_of(annotation: Any) -> Construct:
     """The construct that an `Annotated` type carries."""
-    (construct,) = annotation.__metadata__
-    return construct
+    return annotation.__metadata__[0]
+
+
+def content_of(annotation: Any) -> Content:
+    """What the bytes are that an `Annotated` type stands for."""
+    return next((each for each in annotation.__metadata__[1:] if isinstance(each, Content)), Content.VALUE)
 
 
 def one_of(kind: type[Enum]) -> Construct:
@@ -179,6 +214,8 @@ Int32 = Annotated[int, Int32sb]
 Oid = Annotated[int, Int32ub]
 Byte4 = Annotated[bytes, Bytes(4)]
 String = Annotated[bytes, NulTerminated()]
+Name = Annotated[bytes, NulTerminated(), Content.NAME]
+Sql = Annotated[bytes, NulTerminated(), Content.SQL]
 Value = Annotated[bytes | None, Nullable()]
 Rest = Annotated[bytes, GreedyBytes]
 # "Minimum and maximum key length are 4 and 256 bytes, respectively." (3.2; until then always 4)
@@ -189,8 +226,12 @@ SecretKey = Annotated[bytes, Remaining(4, 256)]
 FormatCodes = Annotated[tuple[int, ...], Counted(Int16ub, Int16sb)]
 Oids = Annotated[tuple[int, ...], Counted(Int16ub, Int32ub)]
 Values = Annotated[tuple[bytes | None, ...], Counted(Int16ub, Nullable())]
-CountedStrings = Annotated[tuple[bytes, ...], Counted(Int32sb, NulTerminated())]
+CountedNames = Annotated[tuple[bytes, ...], Counted(Int32sb, NulTerminated()), Content.NAME]
 
-Strings = Annotated[tuple[bytes, ...], UntilNul(NulTerminated())]
-Parameters = Annotated[tuple[tuple[bytes, bytes], ...], UntilNul(Tuple(NulTerminated(), NulTerminated()))]
-DiagnosticFields = Annotated[tuple[tuple[bytes, bytes], ...], UntilNul(Tuple(Bytes(1), NulTerminated()))]
+Names = Annotated[tuple[bytes, ...], UntilNul(NulTerminated()), Content.NAME]
+Parameters = Annotated[
+    tuple[tuple[bytes, bytes], ...], UntilNul(Tuple(NulTerminated(), NulTerminated())), Content.SETTINGS
+]
+DiagnosticFields = Annotated[
+    tuple[tuple[bytes, bytes], ...], UntilNul(Tuple(Bytes(1), NulTerminated())), Content.DIAGNOSTIC
+]

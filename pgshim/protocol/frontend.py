@@ -12,9 +12,11 @@ from pgshim.protocol.fields import (
     FormatCodes,
     Int16,
     Int32,
+    Name,
     Oid,
     Oids,
     Rest,
+    Sql,
     String,
     Value,
     Values,
@@ -59,8 +61,8 @@ class AuthenticationResponse(Message):
 class Bind(Message):
     """Makes a portal of a statement and parameter values. Formats: none, all text; one, it is for all."""
 
-    portal: String
-    statement: String
+    portal: Name
+    statement: Name
     parameter_formats: FormatCodes
     parameter_values: Values
     result_formats: FormatCodes
@@ -71,7 +73,7 @@ class Close(Message):
     """Closes a prepared statement or a portal; no error if there is none of that name."""
 
     target: TargetField
-    name: String
+    name: Name
 
 
 @message(FRONTEND, b"d")
@@ -98,14 +100,14 @@ class Describe(Message):
     """Asks for the description of a prepared statement or a portal."""
 
     target: TargetField
-    name: String
+    name: Name
 
 
 @message(FRONTEND, b"E")
 class Execute(Message):
     """Runs a portal, up to `row_limit` rows; "zero denotes no limit"."""
 
-    portal: String
+    portal: Name
     row_limit: Int32
 
 
@@ -135,8 +137,8 @@ class GSSResponse(Message):
 class Parse(Message):
     """Makes a prepared statement; object ID zero, or none, leaves a parameter's type to the server."""
 
-    statement: String
-    query: String
+    statement: Name
+    query: Sql
     parameter_types: Oids
 
 
@@ -151,14 +153,14 @@ class PasswordMessage(Message):
 class Query(Message):
     """A simple query: SQL text, possibly of several statements."""
 
-    query: String
+    query: Sql
 
 
 @message(FRONTEND, b"p", by_context=True)
 class SASLInitialResponse(Message):
     """Chooses a SASL mechanism; `data` is None where the mechanism has no initial response."""
 
-    mechanism: String
+    mechanism: Name
     data: Value = field(repr=False)
 
 

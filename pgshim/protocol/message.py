@@ -14,7 +14,7 @@ is the one place where a ConstructError becomes a MalformedMessage.
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from construct import Const, Construct, ConstructError, Terminated
 
@@ -49,6 +49,17 @@ class Message:
             raise MalformedMessage(cls._describe(error)) from error
         assert isinstance(decoded, cls)
         return decoded
+
+    @classmethod
+    def decode_head(cls, body: bytes) -> tuple[tuple[Any, ...], bytes]:
+        """The fields that stand whole in the beginning of a body, in their order; and what is behind them.
+
+        For one who looks at a message that may be cut off, or is none.
+        """
+        record: Record = cls._body.members[1]
+        start = len(cls.prefix)
+        values, end = record.read_head(body[start:])
+        return tuple(values), body[start + end :]
 
     def encode(self) -> bytes:
         """The whole message: type code (if it has one), length, body. ValueError for what no body can say."""
@@ -90,14 +101,18 @@ class Catalogue:
         if not by_context:
             self._by_type_code.setdefault(cls.type_code, []).append(cls)
 
+    def find(self, type_code: int, body: bytes) -> type[Message] | None:
+        """The class of the message of this type code that a body begins; None if this direction has none such."""
+        return next((cls for cls in self._by_type_code.get(type_code, ()) if body.startswith(cls.prefix)), None)
+
     def decode(self, type_code: int, body: bytes) -> Message:
         """The message of this type code and body.
 
         Raises UnknownMessageType if this direction has none such, MalformedMessage if the body does not fit.
         """
-        for cls in self._by_type_code.get(type_code, ()):
-            if body.startswith(cls.prefix):
-                return cls.decode(body)
+        cls = self.find(type_code, body)
+        if cls is not None:
+            return cls.decode(body)
         if type_code in self._by_type_code:
             raise UnknownMessageType(
                 f"no {self.direction} message of type 0x{type_code:02x} begins with 0x{body[:4].hex()}"

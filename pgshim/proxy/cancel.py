@@ -16,6 +16,7 @@ from pgshim.errors import UpstreamUnreachable
 if TYPE_CHECKING:
     from pgshim.proxy.connection import Connection
     from pgshim.proxy.siblings import Siblings
+    from pgshim.proxy.stages import Stages
     from pgshim.proxy.tally import Tally
     from pgshim.proxy.upstream import Endpoint, Upstream
 
@@ -31,9 +32,10 @@ _PATIENCE = 10.0
 class Canceller:
     """Knows the connections by their keys, and sends CancelRequests."""
 
-    __slots__ = ("_cancelled", "_connections", "_siblings", "_tally", "under_way")
+    __slots__ = ("_cancelled", "_connections", "_siblings", "_stages", "_tally", "under_way")
 
-    def __init__(self, tally: Tally, siblings: Siblings | None = None) -> None:
+    def __init__(self, stages: Stages, tally: Tally, siblings: Siblings | None = None) -> None:
+        self._stages = stages
         self._tally = tally
         #: The other workers, if there are any.
         self._siblings = siblings
@@ -88,6 +90,8 @@ class Canceller:
         connection = self._connections.get(key)
         if connection is None:
             return False
+        packet = _HEADER.pack(8 + len(key), CANCEL_REQUEST_CODE) + key
+        self._stages.note_cancel(connection.number, packet, is_passed=connection.is_busy)
         if not connection.is_busy:
             self._tally.cancels["idle"] += 1
             logger.debug("CancelRequest dropped: nothing to cancel")

@@ -274,7 +274,9 @@ class Connection(asyncio.Protocol):
         is_told = stage is not None and stage.has_said_fatal
         # Inside a reply that is cut off, the bytes of an error would be taken for the rest of it.
         if not (client is None or is_told or (self._session is not None and self._session.is_inside_reply)):
-            client.write(self._tally.note_fatal(error, has_session=self._session is not None))
+            reason = self._tally.note_fatal(error, has_session=self._session is not None)
+            self._server.stages.note_words(self.number, reason, to_client=True)
+            client.write(reason)
         self._end(is_trusted=not isinstance(error, UpstreamViolation))
 
     def _end(self, *, is_trusted: bool = True) -> None:

@@ -69,6 +69,7 @@ class Departure(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             # Terminate is a write of its own: Supavisor passes one that shares a segment on to the server.
+            self._server.stages.note_words(self._number, hot.TERMINATE, to_client=False)
             self._transport.write(hot.TERMINATE)
             self._timer = close_gently(self._transport)
 

@@ -15,7 +15,6 @@ from pgshim.proxy.tls import ALPN
 
 if TYPE_CHECKING:
     from pgshim.proxy.server import Server
-    from pgshim.proxy.tally import Tally
 
 logger = logging.getLogger("pgshim.server")
 
@@ -99,32 +98,35 @@ class Greeting(asyncio.Protocol):
         if code == CANCEL_REQUEST_CODE:
             self._server.spawn(self._server.canceller.relay(packet[8:], client))
             return
+        number = self._server.next_number()
         try:
-            self._begin(client, packet, rest, code)
+            self._begin(client, packet, rest, code, number)
         except PgshimError as error:
-            refuse(client, error, self._server.tally)
+            refuse(client, error, self._server, number)
 
-    def _begin(self, client: asyncio.Transport, packet: bytes, rest: bytes, code: int) -> None:
+    def _begin(self, client: asyncio.Transport, packet: bytes, rest: bytes, code: int, number: int) -> None:
         """Begin a connection. Raises PgshimError."""
         if code >> 16 != 3:
             # A second SSLRequest, too, is just an unknown version to PostgreSQL.
             raise FeatureNotSupported(
                 f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: server supports 3.0 to 3.2"
             )
-        login = self._server.stages.login(packet, is_at_session_endpoint=self._is_at_session_endpoint)
+        login = self._server.stages.login(packet, number, is_at_session_endpoint=self._is_at_session_endpoint)
         self._server.take_place()
         self._server.tally.started += 1
-        connection = Connection(self._server, client, self._server.next_number(), login, self._deadline)
+        connection = Connection(self._server, client, number, login, self._deadline)
         self._server.connections.add(connection)
         client.set_protocol(connection)
         connection.start(rest)
 
 
-def refuse(client: asyncio.Transport, error: PgshimError, tally: Tally) -> None:
+def refuse(client: asyncio.Transport, error: PgshimError, server: Server, number: int) -> None:
     """Answer the first packet with a FATAL, and close."""
     level = logging.INFO if isinstance(error, _THE_CLIENTS_OWN) else logging.WARNING
     # What the client has written is not for the log: among options there may be a secret.
     said = "options that are no command line of a server's" if isinstance(error, InvalidSwitch) else error.message
-    logger.log(level, "refused: %s", said)
-    client.write(tally.note_fatal(error))
+    logger.log(level, "refused: %s", said, extra={"connection": number})
+    reason = server.tally.note_fatal(error)
+    server.stages.note_words(number, reason, to_client=True)
+    client.write(reason)
     close_gently(client)

@@ -15,6 +15,7 @@ from pgshim.proxy.monitor import Monitor, check_installed
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
 from pgshim.proxy.supervisor import Supervisor
+from pgshim.proxy.tracing import STDERR, check_file
 from pgshim.proxy.upstream import Upstream
 from pgshim.proxy.worker import Worker
 from pgshim.settings import Address, Settings
@@ -45,6 +46,9 @@ def run(settings: Settings, loop: str) -> int:
     factory = loop_factory(loop)
     if settings.metrics:
         check_installed()
+    check_file(settings.trace or STDERR)
+    if settings.trace_values:
+        logger.warning("--trace-values: texts of SQL and values go into the trace")
 
     def in_loop(main: Coroutine[Any, Any, int]) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:

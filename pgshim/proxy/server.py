@@ -23,7 +23,7 @@ from pgshim.proxy.listen import Listener, accept, open_listeners
 from pgshim.proxy.negotiate import negotiate
 from pgshim.proxy.prewarm import Prewarm
 from pgshim.proxy.sockets import RESERVED_DESCRIPTORS, tune
-from pgshim.proxy.stages import Stages
+from pgshim.proxy.stages import make_stages
 from pgshim.proxy.sweep import IdleSweep, PinSweep
 from pgshim.proxy.tally import COLUMNS, Ledger, Tally
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
@@ -58,8 +58,8 @@ class Server:
         if settings.session_upstream is not None:
             self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts, self.tally)
         self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
-        self.canceller = Canceller(self.tally, worker.siblings if worker else None)
-        self.stages = Stages(settings, self.tally)
+        self.stages = make_stages(settings, self.tally, worker.number if worker else 0)
+        self.canceller = Canceller(self.stages, self.tally, worker.siblings if worker else None)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
         #: Clients whose first packet has not come yet.
@@ -236,6 +236,7 @@ class Server:
         for departure in list(self.departures):
             departure.abort()
         await self._turn()
+        self.stages.close()
 
     @staticmethod
     async def _turn() -> None:

@@ -1,12 +1,17 @@
-"""The stages of a connection as the proxy sees them, and how they are made. A stage is pure: bytes in, bytes out."""
+"""The stages of a connection as the proxy sees them, and how they are made. A stage is pure: bytes in, bytes out.
+
+With --trace they are other ones, `TracedStages`: a connection that is not traced has nothing to ask about it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
+from pgshim.proxy.tracing import Tracing, check_file
 from pgshim.session.conversation import Limits
 from pgshim.session.counts import Counts
 from pgshim.session.login import Login
@@ -15,6 +20,10 @@ from pgshim.session.session import ClientSettings, Descriptions, Policy, Session
 from pgshim.session.startup_check import AcceptedSettings
 from pgshim.session.startup_request import Service
 from pgshim.session.statements import SharedTexts
+from pgshim.session.trace import Leg, Mark
+from pgshim.session.traced import TracedSession
+from pgshim.session.traced_login import TracedLogin
+from pgshim.session.traced_plain import TracedPlainSession
 from pgshim.settings import Settings
 
 
@@ -59,16 +68,21 @@ class Stages:
         if settings.describe_cache:
             self.descriptions = Descriptions(settings.describe_cache, time.monotonic)
 
-    def login(self, startup: bytes, *, is_at_session_endpoint: bool) -> Login:
-        """The first stage, from a whole StartupMessage; of a client of --session-listen, or another."""
-        service = self._at_session_endpoint if is_at_session_endpoint else self._service
-        return Login(startup, service, self._accepted)
+    def login(self, startup: bytes, number: int, *, is_at_session_endpoint: bool) -> Login:
+        """The first stage of a connection, from a whole StartupMessage; of a client of --session-listen, or another."""
+        return Login(startup, self._service_of(is_at_session_endpoint), self._accepted)
+
+    def _service_of(self, is_at_session_endpoint: bool) -> Service:
+        return self._at_session_endpoint if is_at_session_endpoint else self._service
 
     def session(self, login: Login) -> Session | PlainSession:
         """The stage that follows a login that is complete."""
         if login.is_plain:
             return PlainSession(self._counts)
-        return Session(
+        return self._make(Session, login)
+
+    def _make(self, make: Callable[..., Session], login: Login) -> Session:
+        return make(
             self._limits,
             self._texts,
             self._rules,
@@ -80,6 +94,57 @@ class Stages:
             identity=_identity(login),
             counts=self._counts,
         )
+
+    def note_words(self, number: int, message: bytes, *, to_client: bool) -> None:
+        """The proxy itself has said something on a connection: the reason for its end, or Terminate."""
+
+    def note_cancel(self, number: int, packet: bytes, *, is_passed: bool) -> None:
+        """A CancelRequest has come for a connection; it goes on if there is something to cancel."""
+
+    def close(self) -> None:
+        """No connection is left."""
+
+
+class TracedStages(Stages):
+    """Makes stages that tell what they do."""
+
+    __slots__ = ("_tracing",)
+
+    def __init__(self, settings: Settings, counts: Counts, tracing: Tracing) -> None:
+        super().__init__(settings, counts)
+        self._tracing = tracing
+
+    def login(self, startup: bytes, number: int, *, is_at_session_endpoint: bool) -> Login:
+        service = self._service_of(is_at_session_endpoint)
+        return TracedLogin(startup, service, self._accepted, self._tracing.trace(number))
+
+    def session(self, login: Login) -> Session | PlainSession:
+        assert isinstance(login, TracedLogin)
+        if login.is_plain:
+            return TracedPlainSession(login.trace, self._counts)
+        return self._make(partial(TracedSession, trace=login.trace), login)
+
+    def note_words(self, number: int, message: bytes, *, to_client: bool) -> None:
+        leg, mark = (Leg.TO_CLIENT, Mark.LOCAL) if to_client else (Leg.TO_UPSTREAM, Mark.INJECTED)
+        self._tracing.trace(number).tell(leg, message, mark)
+
+    def note_cancel(self, number: int, packet: bytes, *, is_passed: bool) -> None:
+        leg, mark = (Leg.PASSES_UP, Mark.NONE) if is_passed else (Leg.FROM_CLIENT, Mark.DROPPED)
+        self._tracing.trace(number).tell(leg, packet, mark)
+
+    def close(self) -> None:
+        self._tracing.close()
+
+
+def make_stages(settings: Settings, counts: Counts, worker: int = 0) -> Stages:
+    """Those that the settings ask for; `worker`: the number of this one, from 1, if there are several.
+
+    Raises ConfigurationError for a file that cannot be written.
+    """
+    if not settings.trace:
+        return Stages(settings, counts)
+    check_file(settings.trace)
+    return TracedStages(settings, counts, Tracing(settings.trace, shows_values=settings.trace_values, worker=worker))
 
 
 def _identity(login: Login) -> Hashable:

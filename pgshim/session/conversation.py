@@ -35,7 +35,8 @@ from pgshim.session.state import State
 from pgshim.session.statements import FINISHED, GONE, Change, Statement
 
 #: A Parse that every server refuses with a syntax error: it makes the server fail where pgshim has to.
-BAD_PARSE = hot.parse_unnamed(b"pgshim raises an error of its own here\0\0\0")
+BAD_TEXT = b"pgshim raises an error of its own here"
+BAD_PARSE = hot.parse_unnamed(BAD_TEXT + b"\0\0\0")
 
 #: Bind and Execute of the unnamed statement and portal, without parameters, all rows.
 BIND_UNNAMED = hot.bind_unnamed(b"", 6) + bytes(6)

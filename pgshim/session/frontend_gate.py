@@ -99,7 +99,7 @@ class FrontendGate(Conversation):
     def _take(self, buffer: bytes, end: int, frames: list[Frame]) -> None:
         pos = 0
         if self.begins_lazily and len(frames) >= _LEAST_OF_A_BATCH and not self.is_terminated:
-            done = lazy_begin.answers_batch(self, buffer, frames)
+            done = self._answer_batch(buffer, frames)
             pos = frames[done - 1][2] if done else 0
             frames = frames[done:]
         for index, (type_code, start, stop, missing) in enumerate(frames):
@@ -116,6 +116,10 @@ class FrontendGate(Conversation):
             pos = stop
         if end > pos:
             self._take_run(buffer, pos, end, 0 if pos else self._frontend.lead)
+
+    def _answer_batch(self, buffer: bytes, frames: list[Frame]) -> int:
+        """Answer the first messages of a read, if they are a BEGIN; returns how many have been dealt with."""
+        return lazy_begin.answers_batch(self, buffer, frames)
 
     def _is_amid_batch(self) -> bool:
         """Whether the last thing sent was a message of a batch that is open, and nothing is out of the ordinary.

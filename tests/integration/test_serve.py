@@ -97,6 +97,21 @@ def test_a_unix_socket(run: Any, url: str, tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_trace(run: Any, url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        trace = tmp_path / "trace"
+        async with pgshim.serve(url, trace=str(trace)) as address:
+            connection = await asyncpg.connect(address.url())
+            assert await connection.fetchval("SELECT 1") == 1
+            await connection.close()
+        assert "Parse" in trace.read_text()
+        with pytest.raises(pgshim.ConfigurationError, match="--trace .* cannot be written: no such file"):
+            async with pgshim.serve(url, trace=str(tmp_path / "nowhere" / "trace")):
+                pass
+
+    run(main())
+
+
 def test_what_the_url_says_of_tls_is_for_the_pooler(run: Any, tls_stack: "Stack") -> None:
     async def main() -> None:
         async with pgshim.serve(tls_stack.pgbouncer.endpoint(**tls_stack.parameters).url) as address:

@@ -8,11 +8,11 @@ from pgshim.protocol import Message
 from pgshim.protocol.backend import AuthenticationOk, BackendKeyData, ParameterStatus
 from pgshim.protocol.frontend import Query
 from pgshim.protocol.startup import StartupMessage
-from pgshim.session.login import Login
 from pgshim.session.startup_check import AcceptedSettings
 from pgshim.session.startup_request import Service
 from tests.session.messages import IDLE, Pattern, columns, done, row
 from tests.session.script import Script
+from tests.session.twin_stages import TwinLogin
 
 USER, DATABASE = (b"user", b"alice"), (b"database", b"shop")
 KEY = BackendKeyData(7, b"keys")
@@ -56,7 +56,7 @@ class SettingsScript(Script):
         service: Service = POOLER,
         cache: AcceptedSettings | None = None,
     ) -> None:
-        self.login = Login(StartupMessage(0, (USER, DATABASE, *parameters)).encode(), service, cache)
+        self.login = TwinLogin(StartupMessage(0, (USER, DATABASE, *parameters)).encode(), service, cache)
         super().__init__(self.login)
 
     def logs_in(self, *status: ParameterStatus) -> SettingsScript:

@@ -17,7 +17,6 @@ from typing import Protocol, Self, TypeAlias
 
 from pgshim.protocol import Message, backend, frontend, startup
 from pgshim.protocol.backend import RowDescription
-from pgshim.session.login import Login
 from pgshim.session.session import (
     ClientSettings,
     Descriptions,
@@ -40,6 +39,7 @@ from tests.session.messages import (
     parse,
     server_error,
 )
+from tests.session.twin_stages import TwinLogin
 from tests.session.twins import TwinSession
 
 
@@ -219,7 +219,7 @@ class LoginScript(Script):
     """A script that begins with what a StartupMessage brings."""
 
     def __init__(self, *parameters: tuple[bytes, bytes], minor_version: int = 0) -> None:
-        self.login = Login(startup.StartupMessage(minor_version, parameters).encode())
+        self.login = TwinLogin(startup.StartupMessage(minor_version, parameters).encode())
         super().__init__(self.login)
 
 

@@ -9,7 +9,6 @@ from pgshim.protocol import Message
 from pgshim.protocol.backend import AuthenticationCleartextPassword, ErrorResponse, NoticeResponse
 from pgshim.protocol.frontend import PasswordMessage, Query, Terminate
 from pgshim.protocol.startup import StartupMessage
-from pgshim.session.login import Login
 from pgshim.session.startup_check import Accepted, AcceptedSettings
 from pgshim.session.startup_request import Service
 from tests.session.login_settings import (
@@ -26,6 +25,7 @@ from tests.session.login_settings import (
 )
 from tests.session.messages import IDLE, IN_BLOCK, Pattern, columns, done, row, server_error
 from tests.session.script import joined
+from tests.session.twin_stages import TwinLogin
 
 AT_ENDPOINT = Service(has_session_endpoint=True, is_at_session_endpoint=True)
 NOTICE = NoticeResponse(((b"S", b"NOTICE"), (b"M", b"well")))
@@ -109,7 +109,7 @@ def test_a_login_in_single_bytes_is_the_same() -> None:
     stream = [AuthenticationCleartextPassword(), OK, *reports(TimeZone="GMT"), KEY, IDLE, *accepts(b"UTC")]
     given = []
     for size in (1, 10_000):
-        login = Login(StartupMessage(0, parameters).encode())
+        login = TwinLogin(StartupMessage(0, parameters).encode())
         for byte in PasswordMessage(b"secret").encode():
             login.receive_from_client(bytes((byte,)))
         data, down, up = joined(tuple(stream)), b"", b""

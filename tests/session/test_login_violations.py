@@ -17,9 +17,9 @@ from pgshim.protocol.backend import (
 )
 from pgshim.protocol.frontend import Query
 from pgshim.protocol.startup import StartupMessage
-from pgshim.session.login import Login
 from tests.session.messages import FAILED
 from tests.session.script import LoginScript
+from tests.session.twin_stages import TwinLogin
 
 USER = (b"user", b"alice"), (b"database", b"shop")
 
@@ -79,7 +79,7 @@ def test_a_ready_for_query_that_is_not_idle_is_at_fault(script: LoginScript, rea
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40), st.booleans())
 def test_random_bytes_never_break_anything_but_the_login(first: bytes, second: bytes, is_client: bool) -> None:
-    login = Login(StartupMessage(0, USER).encode())
+    login = TwinLogin(StartupMessage(0, USER).encode())
     receive = login.receive_from_client if is_client else login.receive_from_upstream
     with suppress(PgshimError):
         receive(first)
@@ -92,4 +92,4 @@ def test_random_bytes_never_break_anything_but_the_login(first: bytes, second: b
 def test_a_startup_packet_of_random_bytes_is_refused_or_taken(body: bytes) -> None:
     data = b"\0\3\0\0" + body
     with suppress(PgshimError):
-        Login((len(data) + 4).to_bytes(4, "big") + data)
+        TwinLogin((len(data) + 4).to_bytes(4, "big") + data)

@@ -23,11 +23,12 @@ from tests.session.messages import (
     server_error,
 )
 from tests.session.script import Script
+from tests.session.twin_stages import TwinPlainSession
 
 
 class PlainScript(Script):
     def __init__(self) -> None:
-        self.session = PlainSession()
+        self.session = TwinPlainSession()
         super().__init__(self.session)
 
 

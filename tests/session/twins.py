@@ -1,7 +1,7 @@
 """A session that goes the short way where it can (`pgshim.session.express`), beside one that always goes the long way.
 
-Both are told the same; they must say the same, fail the same, and be in the same state. Every story of this folder is
-told to such a pair.
+The other one is traced besides, so that each story also says that a trace changes nothing. Both are told the same; they
+must say the same, fail the same, and be in the same state. Every story of this folder is told to such a pair.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ from pgshim.session.express import Express
 from pgshim.session.refusal import Policy
 from pgshim.session.session import Session
 from pgshim.session.statements import SharedTexts
+from pgshim.session.trace import Trace
+from pgshim.session.traced import TracedSession
 
 #: What only the short way has, what is the same object for both, what is compared by its bytes, and what only means
 #: something in the middle of a message or of the reading of one buffer.
-_APART = {*Express.__slots__, "texts", "policy", "limits", "_rules", "to_client", "to_upstream", "passes_rest",
-          "descriptions", "lead"}  # fmt: skip
+_APART = {
+    *(*Express.__slots__, *TracedSession.__slots__),
+    *("texts", "policy", "limits", "_rules", "to_client", "to_upstream", "passes_rest", "descriptions", "lead"),
+}
 
 
 class TwinDescriptions(Descriptions):
@@ -49,7 +53,10 @@ class TwinSession(Session):
         shared = options.get("descriptions")
         twins = SharedTexts() if shared is None else shared.twin_texts
         options["descriptions"] = None if shared is None else shared.twin
-        self.twin = Session(limits, twins, rules, deepcopy(settings), policy, **options)
+        #: The trace of the twin.
+        self.lines: list[str] = []
+        trace = Trace(self.lines.append)
+        self.twin = TracedSession(limits, twins, rules, deepcopy(settings), policy, trace=trace, **options)
         #: How many reads went the short way.
         self.passed = self._compared = 0
 
@@ -74,13 +81,13 @@ class TwinSession(Session):
             raise error
 
     def take_client_output(self) -> bytes:
-        return self._same(Session.take_client_output)
+        return self._same(Session.take_client_output(self), self.twin.take_client_output())
 
     def take_upstream_output(self) -> bytes:
-        return self._same(Session.take_upstream_output)
+        return self._same(Session.take_upstream_output(self), self.twin.take_upstream_output())
 
-    def _same(self, take: Callable[[Session], bytes]) -> bytes:
-        ours, theirs = take(self), take(self.twin)
+    @staticmethod
+    def _same(ours: bytes, theirs: bytes) -> bytes:
         assert ours == theirs
         return ours
 
