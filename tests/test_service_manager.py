@@ -141,7 +141,8 @@ def test_it_beats_at_half_of_what_the_watchdog_waits(told: Told, workers: str) -
         assert [told.next() for _ in range(5)] == [{"WATCHDOG": "1"}] * 5
         assert time.monotonic() - started >= 0.75
         process.send_signal(signal.SIGHUP)
-        assert told.until("RELOADING") and told.until("READY")
+        assert told.until("RELOADING")
+        assert told.until("READY")
         process.send_signal(signal.SIGTERM)
         assert told.until("STOPPING")
         assert ended(process)[0] == 0
