@@ -1,4 +1,4 @@
-"""The Dockerfile's image: built on a small Debian, run read-only by crun, in front of a real PgBouncer."""
+"""The Dockerfile's image: built on a small Debian, run read-only by runc, in front of a real PgBouncer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def container(image: str, pool: Pool, tmp_path: Path) -> Iterator[Container]:
             container.end()
 
 
-def served(container: Container, pool: Pool, *arguments: str) -> "subprocess.Popen[str]":
+def served(container: Container, pool: Pool, *arguments: str) -> subprocess.Popen[str]:
     """The container, when HEALTHCHECK says that it is healthy."""
     process = container.start(*arguments, PGSHIM_UPSTREAM=f"/pool:{pool.port}", PGSHIM_ALLOW_PLAINTEXT="true")
     eventually(lambda: process.poll() is not None or container.is_healthy())
@@ -35,7 +35,7 @@ def served(container: Container, pool: Pool, *arguments: str) -> "subprocess.Pop
     return process
 
 
-def finished(client: "subprocess.Popen[str]", line: str = "") -> str:
+def finished(client: subprocess.Popen[str], line: str = "") -> str:
     output, errors = client.communicate(line, timeout=machine.SECONDS)
     assert client.returncode == 0, errors
     return output

@@ -1,6 +1,6 @@
 """A small Debian, an image on top of it, containers of that image, and a systemd that is the first process of one.
 
-Needs root, debootstrap, buildah and crun. What takes long is kept in `build/deploy`.
+Needs root, debootstrap, buildah and runc. What takes long is kept in `build/deploy`.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def mounted(image: str) -> Iterator[Path]:
 
 
 class Container:
-    """The image, run by crun: a network of its own, read-only, without capabilities, `folders` bound into it."""
+    """The image, run by runc: a network of its own, read-only, without capabilities, `folders` bound into it."""
 
     def __init__(self, root: Path, bundle: Path, config: Mapping[str, Any], folders: Mapping[str, Path]) -> None:
         self.name = f"pgshim-test-{os.getpid()}-{bundle.name}"
         self.bundle = bundle
         self.config = config
-        run("crun", "spec", "--bundle", bundle)
+        run("runc", "spec", "--bundle", bundle)
         self.spec = json.loads((bundle / "config.json").read_text())
         user = int(config["User"].partition(":")[0])
         self.spec["root"] = {"path": str(root), "readonly": True}
@@ -118,24 +118,24 @@ class Container:
         self.spec["process"]["args"] += arguments
         self.spec["process"]["env"] = [*self.config["Env"], *(f"{name}={it}" for name, it in environment.items())]
         (self.bundle / "config.json").write_text(json.dumps(self.spec))
-        command = [*self._crun("run"), "--bundle", str(self.bundle), self.name]
+        command = [*self._runc("run"), "--bundle", str(self.bundle), self.name]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         return self._process
 
-    def _crun(self, command: str) -> list[str]:
-        return ["crun", "--root", str(self.bundle), "--cgroup-manager=disabled", command]
+    def _runc(self, command: str) -> list[str]:
+        return ["runc", "--root", str(self.bundle), command]
 
     def execute(self, *command: str) -> int:
         """The exit code of a command inside."""
-        return subprocess.run([*self._crun("exec"), self.name, *command], capture_output=True, timeout=20).returncode
+        return subprocess.run([*self._runc("exec"), self.name, *command], capture_output=True, timeout=20).returncode
 
     @property
     def pid(self) -> int:
         """The first process inside."""
-        return int(json.loads(run(*self._crun("state"), self.name))["pid"])
+        return int(json.loads(run(*self._runc("state"), self.name))["pid"])
 
     def signal(self, name: str) -> None:
-        run(*self._crun("kill"), self.name, name)
+        run(*self._runc("kill"), self.name, name)
 
     def is_healthy(self) -> bool:
         """What HEALTHCHECK says."""
@@ -144,7 +144,7 @@ class Container:
         return self.execute(*command) == 0
 
     def end(self) -> None:
-        subprocess.run([*self._crun("delete"), "--force", self.name], capture_output=True, timeout=20)
+        subprocess.run([*self._runc("delete"), "--force", self.name], capture_output=True, timeout=20)
         if self._process is not None:
             self._process.wait(20)
             assert self._process.stderr is not None
