@@ -15,7 +15,11 @@ async def main(host: str, port: str, user: str, database: str, story: str) -> No
     connection = await asyncpg.connect(
         host=host, port=int(port), user=user, database=database, password=os.environ["PGPASSWORD"], timeout=20, **tls
     )
-    if story in ("queries", "tls"):
+    if story == "session":
+        # Of what needs a session of its own, something that pgshim refuses elsewhere.
+        await connection.execute("LISTEN news")
+        print("done", flush=True)
+    elif story in ("queries", "tls"):
         # Named statements, over and over, on whatever server comes next.
         for number in range(20):
             assert await connection.fetchval("SELECT $1::int + 1", number) == number + 1

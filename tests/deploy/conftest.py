@@ -53,6 +53,14 @@ def image() -> str:
     return machine.build()
 
 
+@pytest.fixture(scope="session")
+def image_root(image: str) -> Iterator[Path]:
+    """What is in the image; nobody writes there."""
+    with machine.mounted(image) as root:
+        (root / "pool").mkdir()
+        yield root
+
+
 @pytest.fixture
 def client(pool: Pool) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a client in the network of a process."""
