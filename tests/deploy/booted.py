@@ -32,14 +32,16 @@ for device in null zero full random urandom tty; do
     touch "$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
-mkdir -p "$root/dev/shm" "$root/srv/pool" "$root/outside"
+mkdir -p "$root/dev/shm" "$root/dev/pts" "$root/srv/pool" "$root/outside"
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount --bind "$pool" "$root/srv/pool"
 ip link set lo up
 cd "$root"
 pivot_root . outside
 umount -l /outside
-exec env -i container=test PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --log-target=console
+exec env -i container=test PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --log-target=journal
 """
 
 

@@ -45,7 +45,7 @@ def files(image_root: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def booted(files: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    debian = machine.debian("systemd", "python3", "systemd", "ca-certificates")
+    debian = machine.debian("systemd", "python3", "systemd", "procps")
     system = Machine([files, debian], pool.folder, tmp_path_factory.mktemp("booted") / "console")
     try:
         yield system
