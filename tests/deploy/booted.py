@@ -41,6 +41,8 @@ ip link set lo up
 cd "$root"
 pivot_root . outside
 umount -l /outside
+# As systemd expects of who starts it: what it mounts for a service has to be seen there.
+mount --make-rshared /
 exec env -i container=test PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --log-target=journal
 """
 
