@@ -66,9 +66,11 @@ def build() -> str:
         container = buildah("from", "scratch")
         buildah("add", "--quiet", container, folder, "/")
         buildah("commit", "--quiet", "--rm", container, BASE)
-    # Whatever this machine trusts is trusted while pip runs; a file that is mounted does not get into the image.
-    trusted = os.environ.get("SSL_CERT_FILE")
-    volumes = [f"--volume={trusted}:/etc/ssl/certs/ca-certificates.crt:ro"] if trusted else []
+        run("rm", "-rf", folder)
+    # What this machine trusts, and where its pip looks, holds while pip runs; what is mounted does not get into the image.
+    trusted = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+    places = {trusted: "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf": "/etc/pip.conf"}
+    volumes = [f"--volume={here}:{there}:ro" for here, there in places.items() if Path(here).exists()]
     buildah("build", "--isolation=chroot", "--format=docker", f"--build-arg=BASE={BASE}", *volumes, "-t", IMAGE, ROOT)
     return IMAGE
 
