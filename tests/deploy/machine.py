@@ -67,7 +67,7 @@ def build() -> str:
         buildah("add", "--quiet", container, folder, "/")
         buildah("commit", "--quiet", "--rm", container, BASE)
         run("rm", "-rf", folder)
-    # What this machine trusts, and where its pip looks, holds while pip runs; what is mounted does not get into the image.
+    # What this machine trusts, and where its pip looks, holds while pip runs; mounts do not get into the image.
     trusted = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
     places = {trusted: "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf": "/etc/pip.conf"}
     volumes = [f"--volume={here}:{there}:ro" for here, there in places.items() if Path(here).exists()]
