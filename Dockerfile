@@ -18,8 +18,7 @@ RUN python3 -m venv /tools \
 FROM ${BASE}
 LABEL org.opencontainers.image.title="pgshim" \
       org.opencontainers.image.description="A proxy that makes a PostgreSQL transaction pooler safe for every driver" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.documentation="docs/deploy/docker.md"
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/pgshim /opt/pgshim
 ENV PATH=/opt/pgshim/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

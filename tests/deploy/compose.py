@@ -18,7 +18,7 @@ from typing import IO, Any
 import psycopg
 import yaml
 
-from pgshim.demo.binaries import account_options
+from pgshim.demo.binaries import account_options, find_pgbouncer
 from pgshim.demo.processes import ServerProcess, clean_environment
 from pgshim.demo.servers import PostgresServer
 from tests.deploy.machine import ROOT
@@ -86,7 +86,7 @@ class Pooler(Service):
         # In the file, $$ is one $.
         *shell, script = (word.replace("$$", "$") for word in SERVICES["pgbouncer"]["entrypoint"])
         script = replaced(replaced(script, there, str(ini)), "/tmp/userlist.txt", users)
-        self.command = [*shell, replaced(script, "exec pgbouncer", "exec /usr/sbin/pgbouncer")]
+        self.command = [*shell, replaced(script, "exec pgbouncer", f"exec {find_pgbouncer()}")]
 
 
 class Shim(Service):

@@ -33,6 +33,19 @@ def served(container: Container, pool: Pool, *arguments: str) -> subprocess.Pope
     return process
 
 
+def probe(container: Container, path: str) -> int:
+    """The status that a kubelet's probe would get, at the port of the manifests."""
+    ask = f"""
+import sys, urllib.error, urllib.request
+try:
+    status = urllib.request.urlopen("http://127.0.0.1:9433{path}", timeout=5).status
+except urllib.error.HTTPError as error:
+    status = error.code
+sys.exit(status // 10)
+"""
+    return 10 * container.execute("python3", "-c", ask)
+
+
 def finished(client: subprocess.Popen[str], line: str = "") -> str:
     output, errors = client.communicate(line, timeout=machine.SECONDS)
     assert client.returncode == 0, errors
@@ -83,15 +96,26 @@ def test_an_app_is_served_by_workers(container: Container, pool: Pool, client: C
 
 
 def test_sigterm_lets_a_transaction_end(container: Container, pool: Pool, client: Client) -> None:
-    process = served(container, pool)
+    process = served(container, pool, "--metrics", "0.0.0.0:9433")
+    assert (probe(container, "/healthz"), probe(container, "/readyz")) == (200, 200)
     app = client(container.pid, "transaction")
     assert app.stdout is not None
     assert app.stdout.readline() == "begun\n"
     container.signal(machine.configuration(machine.IMAGE)["StopSignal"])
     # Nobody new comes in, and so HEALTHCHECK notices as well.
     eventually(lambda: not container.is_healthy())
+    assert (probe(container, "/healthz"), probe(container, "/readyz")) == (200, 500)
     assert process.poll() is None
     assert finished(app, "\n") == "committed\n"
+    assert process.wait(machine.SECONDS) == 0
+
+
+def test_without_its_pooler_it_lives_and_is_not_ready(container: Container) -> None:
+    options = {"PGSHIM_UPSTREAM": "127.0.0.1:1", "PGSHIM_ALLOW_PLAINTEXT": "true", "PGSHIM_METRICS": "0.0.0.0:9433"}
+    process = container.start(**options)
+    eventually(lambda: process.poll() is not None or container.is_healthy())
+    assert (probe(container, "/healthz"), probe(container, "/readyz")) == (200, 500)
+    container.signal("TERM")
     assert process.wait(machine.SECONDS) == 0
 
 
