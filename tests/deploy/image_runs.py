@@ -38,7 +38,7 @@ def probe(container: Container, path: str) -> int:
     ask = f"""
 import sys, urllib.error, urllib.request
 try:
-    status = urllib.request.urlopen("http://127.0.0.1:9433{path}", timeout=5).status
+    status = urllib.request.urlopen("http://127.0.0.1:9187{path}", timeout=5).status
 except urllib.error.HTTPError as error:
     status = error.code
 sys.exit(status // 10)
@@ -96,7 +96,7 @@ def test_an_app_is_served_by_workers(container: Container, pool: Pool, client: C
 
 
 def test_sigterm_lets_a_transaction_end(container: Container, pool: Pool, client: Client) -> None:
-    process = served(container, pool, "--metrics", "0.0.0.0:9433")
+    process = served(container, pool, "--metrics", "0.0.0.0:9187")
     assert (probe(container, "/healthz"), probe(container, "/readyz")) == (200, 200)
     app = client(container.pid, "transaction")
     assert app.stdout is not None
@@ -111,7 +111,7 @@ def test_sigterm_lets_a_transaction_end(container: Container, pool: Pool, client
 
 
 def test_without_its_pooler_it_lives_and_is_not_ready(container: Container) -> None:
-    options = {"PGSHIM_UPSTREAM": "127.0.0.1:1", "PGSHIM_ALLOW_PLAINTEXT": "true", "PGSHIM_METRICS": "0.0.0.0:9433"}
+    options = {"PGSHIM_UPSTREAM": "127.0.0.1:1", "PGSHIM_ALLOW_PLAINTEXT": "true", "PGSHIM_METRICS": "0.0.0.0:9187"}
     process = container.start(**options)
     eventually(lambda: process.poll() is not None or container.is_healthy())
     assert (probe(container, "/healthz"), probe(container, "/readyz")) == (200, 500)

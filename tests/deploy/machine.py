@@ -72,6 +72,8 @@ def build() -> str:
     places = {trusted: "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf": "/etc/pip.conf"}
     volumes = [f"--volume={here}:{there}:ro" for here, there in places.items() if Path(here).exists()]
     buildah("build", "--isolation=chroot", "--format=docker", f"--build-arg=BASE={BASE}", *volumes, "-t", IMAGE, ROOT)
+    # What had the name before.
+    buildah("rmi", "--prune", "--force")
     return IMAGE
 
 
