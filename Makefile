@@ -123,7 +123,7 @@ deploy-tools:
 	@for tool in buildah debootstrap runc ip nsenter; do \
 		command -v $$tool >/dev/null || [ -x /usr/sbin/$$tool ] || missing=1; \
 	done; [ -z "$$missing" ] || { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends \
-		buildah debootstrap runc iproute2 util-linux; } </dev/null
+		buildah debian-archive-keyring debootstrap runc iproute2 util-linux; } </dev/null
 
 install-%:
 	$(APT) update -qq </dev/null
