@@ -11,7 +11,8 @@ N ?= 5000
 FUZZ ?=
 
 .PHONY: demo test style types bench differential fuzz chaos load soak servers node prometheus clean \
-	test-asyncpg test-clients test-poolers test-frameworks test-docs compatibility docs toolchains pooler-sources
+	test-asyncpg test-clients test-poolers test-frameworks test-docs test-deploy \
+	compatibility docs toolchains pooler-sources deploy-tools
 
 demo: .venv/demo servers
 	$(BIN)/pgshim demo
@@ -56,6 +57,12 @@ test-poolers: .venv/test servers pooler-sources
 
 test-frameworks: .venv/frameworks servers
 	$(BIN)/python -m tests.frameworks
+
+# What is in deploy/, and the Dockerfile: built and run with buildah and runc, under a systemd in namespaces of its own,
+# and held against schemas. Needs root.
+test-deploy: .venv/deploy servers deploy-tools
+	$(if $(SUDO),$(SUDO) env "PATH=$$PATH") timeout 900 $(BIN)/python -m pytest -q --no-cov \
+		tests/deploy/files.py tests/deploy/compose.py tests/deploy/image_runs.py tests/deploy/units.py
 
 # docs/compatibility.md, from the results of these four
 compatibility: .venv/test
@@ -110,6 +117,13 @@ pooler-sources:
 	$(APT) install -y -qq --no-install-recommends \
 		dpkg-dev gcc libc6-dev libevent-dev libssl-dev make pkg-config xz-utils </dev/null
 	@. /etc/os-release; [ "$$ID" != debian ] || $(APT) install -y -qq debian-archive-keyring </dev/null
+
+# Only what test-deploy needs, and only if it is not there.
+deploy-tools:
+	@for tool in buildah debootstrap runc ip nsenter; do \
+		command -v $$tool >/dev/null || [ -x /usr/sbin/$$tool ] || missing=1; \
+	done; [ -z "$$missing" ] || { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends \
+		buildah debian-archive-keyring debootstrap runc iproute2 util-linux; } </dev/null
 
 install-%:
 	$(APT) update -qq </dev/null

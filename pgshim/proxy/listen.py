@@ -42,7 +42,7 @@ class Listener:
     address: Address
     #: Of --session-listen: its clients go to the session endpoint.
     is_at_session_endpoint: bool = False
-    #: One socket that all workers accept on; who made it takes the file away.
+    #: One socket that all workers accept on, or a service manager's; who made it takes the file away.
     is_shared: bool = False
 
     def close(self) -> None:

@@ -5,13 +5,15 @@ hash of both addresses. So that nobody else can take the port while a worker is 
 but not listening. That socket is bound before it shares, so a port in use is found as without workers; and from then on
 it shares with SO_REUSEPORT alone, which the kernel grants only to processes of the same user.
 
-A Unix socket is one for all workers, and so is every socket elsewhere: whoever is free takes the next connection.
+A Unix socket is one for all workers, and so are a service manager's socket and every socket elsewhere: whoever is free
+takes the next connection.
 """
 
 from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pgshim.proxy.listen import BACKLOG, Listener, bind_tcp, open_listeners
@@ -21,15 +23,22 @@ _HAS_REUSEPORT = sys.platform == "linux"
 
 
 class Ports:
-    """What the supervisor holds of --listen and --session-listen, or of another option. Raises ListenError."""
+    """What the supervisor holds of --listen and --session-listen, or of another option, and what it was started with.
+
+    Raises ListenError.
+    """
 
     def __init__(
-        self, addresses: tuple[Address, ...], session_addresses: tuple[Address, ...] = (), *, option: str = "--listen"
+        self,
+        addresses: tuple[Address, ...],
+        session_addresses: tuple[Address, ...] = (),
+        inherited: Sequence[Listener] = (),
+        *,
+        option: str = "--listen",
     ) -> None:
+        how = _reserve if _HAS_REUSEPORT else None
         #: What is bound, with the port that the system chose for port 0.
-        self.held = open_listeners(
-            addresses, session_addresses, _reserve if _HAS_REUSEPORT else None, option=option
-        )
+        self.held = [*inherited, *open_listeners(addresses, session_addresses, how, option=option)]
 
     def listeners(self) -> list[Listener]:
         """What one more worker accepts on, from now on. Raises OSError, with nothing left open."""
@@ -63,7 +72,7 @@ class Ports:
 
 
 def _is_shared(held: Listener) -> bool:
-    return held.address.is_unix or not _HAS_REUSEPORT
+    return held.is_shared or held.address.is_unix or not _HAS_REUSEPORT
 
 
 def _reserve(address: Address) -> list[Listener]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
+from pgshim.proxy.activation import inherit
 from pgshim.proxy.listen import Listener, open_listeners
+from pgshim.proxy.manager import Manager
 from pgshim.proxy.monitor import Monitor, check_installed
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
@@ -49,33 +52,39 @@ def run(settings: Settings, loop: str) -> int:
     check_file(settings.trace or STDERR)
     if settings.trace_values:
         logger.warning("--trace-values: texts of SQL and values go into the trace")
+    manager = Manager(os.environ)
+    settings, inherited = inherit(settings, os.environ)
 
     def in_loop(main: Coroutine[Any, Any, int]) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:
             return runner.run(main)
 
     if settings.workers == 1:
-        return in_loop(_main(settings))
+        return in_loop(_main(settings, inherited, manager))
     supervisor = Supervisor(
         settings,
         serve=lambda worker: in_loop(_work(settings, worker)),
         probe=lambda: in_loop(_require_upstream(settings)),
         announce=lambda listeners, metrics: _log_start(settings, listeners, metrics),
+        inherited=inherited,
+        manager=manager,
     )
     return supervisor.run()
 
 
-async def _main(settings: Settings) -> int:
+async def _main(settings: Settings, inherited: list[Listener], manager: Manager) -> int:
     """All of pgshim in one process."""
     server = Server(settings, raise_descriptor_limit())
     if settings.require_upstream and not await _probe(server):
         return 1
     metrics_listeners = open_listeners(settings.metrics, option="--metrics")
-    server.start()
+    server.start(inherited + open_listeners(settings.listen, settings.session_listen))
     monitor = start_monitor(server, metrics_listeners)
     _log_start(settings, server.listeners, metrics_listeners)
-    ending = _Ending(server)
+    ending = _Ending(server, manager)
     ending.install()
+    manager.ready()
+    server.spawn(manager.keep_beating())
     if not settings.require_upstream:
         server.spawn(probe_only(server))
     await ending.wait()
@@ -101,7 +110,8 @@ async def _work(settings: Settings, worker: Worker) -> int:
     server.start(worker.listeners)
     worker.siblings.open(server.canceller, server.spawn)
     monitor = start_monitor(server, worker.metrics_listeners)
-    ending = _WorkersEnding(server)
+    # The supervisor speaks for all.
+    ending = _WorkersEnding(server, Manager({}))
     ending.install()
     ending.watch(worker.lifeline)
     if worker.is_first and not settings.require_upstream:
@@ -149,6 +159,8 @@ def _log_start(settings: Settings, listeners: list[Listener], metrics_listeners:
         down = "TLS, self-signed" if settings.tls_self_signed else "TLS"
     for listener in listeners:
         how = "plaintext" if listener.address.is_unix else down
+        # Here, where no worker has its share yet.
+        how += ", inherited" if listener.is_shared else ""
         where = " for the session endpoint" if listener.is_at_session_endpoint else ""
         logger.info("listening on %s (%s)%s", listener.address, how, where)
     for listener in metrics_listeners:
@@ -178,8 +190,9 @@ def _describe(settings: Settings, upstream: Address) -> str:
 class _Ending:
     """What signals do: SIGTERM and the first SIGINT drain, the second SIGINT stops, SIGHUP reads certificates."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, manager: Manager) -> None:
         self._server = server
+        self._manager = manager
         self._is_draining = False
         self._drain: asyncio.Task[None] | None = None
         self._over = asyncio.get_running_loop().create_future()
@@ -206,7 +219,9 @@ class _Ending:
 
     def _on_terminate(self) -> None:
         if not self._is_draining:
-            logger.info("stopping: transactions have %g s to end", self._server.settings.drain_timeout)
+            seconds = self._server.settings.drain_timeout
+            logger.info("stopping: transactions have %g s to end", seconds)
+            self._manager.stopping(seconds)
             self._begin_drain()
 
     def _on_interrupt(self) -> None:
@@ -239,12 +254,14 @@ class _Ending:
         return self._server.spawn(to_the_end())
 
     def _on_hangup(self) -> None:
+        self._manager.reloading()
         try:
             self._server.reload()
         except ConfigurationError as error:
             logger.error("certificates not changed: %s", error.message)
         else:
             logger.info("certificates read again")
+        self._manager.ready()
 
 
 class _WorkersEnding(_Ending):

@@ -19,7 +19,6 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,9 @@ from dataclasses import dataclass
 from pgshim.errors import ConfigurationError
 from pgshim.proxy import log
 from pgshim.proxy.counters import Counters
+from pgshim.proxy.forking import SUPERVISED, fork, wait_for
 from pgshim.proxy.listen import Listener
+from pgshim.proxy.manager import Manager
 from pgshim.proxy.ports import Ports
 from pgshim.proxy.siblings import Mailboxes, Siblings
 from pgshim.proxy.tally import COLUMNS
@@ -63,7 +64,8 @@ class Supervisor:
     """Runs `settings.workers` workers, each of which is a `serve(worker)` that returns its exit code.
 
     `probe` is asked for an exit code first, in a child of its own, where --require-upstream says so; `announce` is
-    called once, with what is listened on, also for --metrics. Raises ConfigurationError, ListenError.
+    called once, with what is listened on, beside it `inherited`, and with that for --metrics. Raises
+    ConfigurationError, ListenError.
     """
 
     def __init__(
@@ -72,13 +74,14 @@ class Supervisor:
         serve: Callable[[Worker], int],
         probe: Callable[[], int],
         announce: Callable[[list[Listener], list[Listener]], None],
+        inherited: list[Listener],
+        manager: Manager,
     ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError(f"--workers {settings.workers} needs a system that can fork; leave it out here")
         self._settings = settings
-        self._serve = serve
-        self._probe = probe
-        self._announce = announce
+        self._serve, self._probe, self._announce = serve, probe, announce
+        self._inherited, self._manager = inherited, manager
         self._contexts = Contexts(settings)
         self._counters = Counters(COLUMNS, settings.workers)
         self._mailboxes = Mailboxes(settings.workers)
@@ -95,9 +98,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Until a signal ends it; returns the exit code."""
-        if self._settings.require_upstream and self._wait_for(self._fork(self._probe)) != 0:
+        if self._settings.require_upstream and wait_for(fork(self._probe, self._wakeup)) != 0:
             return 1
-        self._ports = Ports(self._settings.listen, self._settings.session_listen)
+        self._ports = Ports(self._settings.listen, self._settings.session_listen, self._inherited)
         self._metrics_ports = Ports(self._settings.metrics, option="--metrics")
         self._watch_signals()
         # What is here by now is shared with all workers: the collector would write to its pages.
@@ -107,6 +110,7 @@ class Supervisor:
         self._announce(self._ports.held, self._metrics_ports.held)
         pids = ", ".join(str(place.pid) for place in self._places if place.pid)
         logger.info("%d workers: processes %s", len(self._places), pids)
+        self._manager.ready()
         while not self._is_ending or any(place.pid for place in self._places):
             for number in self._next_signals():
                 self._on_signal(number)
@@ -137,7 +141,7 @@ class Supervisor:
                     self._lifeline[0],
                     is_first,
                 )
-                place.pid = self._fork(lambda: self._work(worker))
+                place.pid = fork(lambda: self._work(worker), self._wakeup)
             finally:
                 self._ports.release(listeners + metrics_listeners)
         except OSError as error:
@@ -154,31 +158,13 @@ class Supervisor:
         log.name_worker(worker.number)
         return self._serve(worker)
 
-    def _fork(self, body: Callable[[], int]) -> int:
-        """Run `body` in a child, with the signals blocked that end it or tell it something; returns its pid."""
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                # Not a step back into what called us, whatever happens.
-                _be_a_child(body, self._wakeup)
-            return pid
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    @staticmethod
-    def _wait_for(pid: int) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
     # Signals.
 
     def _watch_signals(self) -> None:
         for end in self._wakeup:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
-        for number in _SUPERVISED:
+        for number in SUPERVISED:
             # The number goes through the pipe; without a handler of Python's it would not.
             signal.signal(number, lambda *_: None)
 
@@ -187,6 +173,8 @@ class Supervisor:
         times = [place.due for place in self._places if not place.pid and not self._is_ending]
         if self._is_ending and self._deadline:
             times.append(self._deadline)
+        if (beat := self._manager.next_beat) is not None:
+            times.append(beat)
         timeout = max(0.0, min(times) - time.monotonic()) if times else None
         select.select([self._wakeup[0]], [], [], timeout)
         try:
@@ -196,12 +184,15 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
+            self._manager.reloading()
             # Each worker says what came of it.
             with contextlib.suppress(ConfigurationError):
                 self._contexts.reload()
             self._tell_all(signal.SIGHUP)
+            self._manager.ready()
         elif number in (signal.SIGTERM, signal.SIGINT) and not self._is_ending:
             logger.info("stopping: transactions have %g s to end", self._settings.drain_timeout)
+            self._manager.stopping(self._settings.drain_timeout)
             self._end(signal.SIGTERM, self._settings.drain_timeout + _GRACE)
         elif number == signal.SIGINT:
             logger.info("stopping at once")
@@ -256,6 +247,7 @@ class Supervisor:
         return pause
 
     def _act_on_time(self) -> None:
+        self._manager.beat()
         now = time.monotonic()
         if self._is_ending:
             if self._deadline and now >= self._deadline:
@@ -268,29 +260,6 @@ class Supervisor:
                 self._start(place)
                 if place.pid:
                     logger.info("worker %d is process %d", place.number, place.pid)
-
-
-#: What the supervisor acts on; and what a child has blocked until it has handlers of its own.
-_SUPERVISED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD) if hasattr(signal, "SIGHUP") else ()
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT) if hasattr(signal, "SIGHUP") else ()
-
-
-def _be_a_child(body: Callable[[], int], wakeup: tuple[int, int]) -> None:
-    """Forget the supervisor's signals, do that, and exit."""
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in _SUPERVISED:
-            signal.signal(number, signal.SIG_DFL)
-        for end in wakeup:
-            os.close(end)
-        code = body()
-    except BaseException as error:
-        logger.error("internal error: %r", error, exc_info=error)
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
-        os._exit(code)
 
 
 def _name(number: int) -> str:

@@ -13,8 +13,9 @@ from tests.docs import markdown
 from tests.docs.markdown import ROOT
 
 PAGES = [page for page in markdown.files() if page == ROOT / "README.md" or page.is_relative_to(ROOT / "docs")]
-#: Of others: of docker, of a server's command line, of every command.
-FOREIGN = {"--ulimit", "--name", "--help"}
+#: Of others: of docker, kubectl, systemctl, of a server's command line, of every command.
+FOREIGN = {"--ulimit", "--name", "--help", "--rm", "--read-only", "--cap-drop", "--security-opt", "--stop-timeout"}
+FOREIGN |= {"--no-healthcheck", "--build-arg", "--build", "--cert", "--key", "--now"}
 
 
 def command_lines() -> Iterator[tuple[str, list[str]]]:
