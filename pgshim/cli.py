@@ -13,17 +13,10 @@ import click
 from click.core import ParameterSource
 
 from pgshim import __version__
+from pgshim.addresses import DEFAULT_PORT, parse_listen, parse_upstream
 from pgshim.errors import ConfigurationError
 from pgshim.options import settings_from
-from pgshim.settings import (
-    DEFAULT_PORT,
-    LOG_LEVELS,
-    TLS_MODES,
-    parse_duration,
-    parse_listen,
-    parse_size,
-    parse_upstream,
-)
+from pgshim.settings import LOG_LEVELS, TLS_MODES, parse_duration, parse_size
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only

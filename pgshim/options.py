@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
+from pgshim.addresses import Address, parse_listen, parse_upstream
 from pgshim.errors import ConfigurationError
-from pgshim.settings import (
-    Address,
-    Settings,
-    check,
-    default_upstream_tls,
-    parse_duration,
-    parse_listen,
-    parse_size,
-    parse_upstream,
-)
+from pgshim.settings import Settings, check, default_upstream_tls, parse_duration, parse_size
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from pgshim.settings import Address
+from pgshim.addresses import Address
 
 _FIELD = re.compile(r"((?:\\.|[^:\\])*)(?::|$)")
 

@@ -1,20 +1,16 @@
-"""What the command line hands down: `Settings`, `Address`, and how their values are written.
+"""What the command line hands down: `Settings`, and how sizes and times are written.
 
-The parsers take what a user typed and raise ConfigurationError with one sentence that names the value and the fix; the
-option's name is put in front by whoever knows it. Nothing here touches a socket.
+What is wrong with a value is said as in `pgshim.addresses`.
 """
 
 from __future__ import annotations
 
-import os.path
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
-
-DEFAULT_PORT = 6432
 
 #: Hosts that are known to offer TLS to everybody: the default there is `require`, so that nobody between us and them
 #: can talk us out of it.
@@ -37,31 +33,6 @@ PUBLIC_POOLERS = (
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A TCP address, or a Unix socket when `path` is set."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    #: Of a pair for one port: the address family may be missing on this machine.
-    is_optional: bool = False
-
-    @property
-    def is_unix(self) -> bool:
-        return bool(self.path)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether nothing sent there leaves the machine."""
-        return self.is_unix or is_loopback_host(self.host)
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +116,6 @@ def is_under(host: str, domains: tuple[str, ...]) -> bool:
     return host.lower().rstrip(".").endswith(domains)
 
 
-def is_loopback_host(host: str) -> bool:
-    """Whether this is a loopback address, or the name that RFC 6761 reserves for it."""
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
 def default_upstream_tls(upstream: Address, has_ca: bool) -> str:
     """The TLS mode when none was asked for."""
     if upstream.is_unix:
@@ -157,74 +123,6 @@ def default_upstream_tls(upstream: Address, has_ca: bool) -> str:
     if has_ca:
         return "verify-full"
     return "require" if is_under(upstream.host, PUBLIC_POOLERS) else "prefer"
-
-
-def parse_listen(text: str) -> tuple[Address, ...]:
-    """PORT (both loopback addresses), HOST:PORT, [IPv6]:PORT, unix:/path or /path.
-
-    A directory means the socket in it that libpq looks for: /dir or /dir:PORT is /dir/.s.PGSQL.PORT.
-    """
-    if (path := _unix_path(text)) is not None:
-        return (Address(path=_socket_in(path, DEFAULT_PORT)),)
-    how = "write PORT, HOST:PORT, [IPv6]:PORT or unix:/path"
-    if text.isascii() and text.isdigit():
-        port = _port(text, text, how)
-        return Address("127.0.0.1", port), Address("::1", port, is_optional=True)
-    return (_tcp(text, how),)
-
-
-def parse_upstream(text: str) -> Address:
-    """HOST:PORT, [IPv6]:PORT, /socket/dir:PORT, or the path of a Unix socket."""
-    how = "write HOST:PORT, [IPv6]:PORT or /socket/dir:PORT"
-    if "://" in text:
-        # The URL may hold a password: it is not repeated.
-        raise ConfigurationError(f"a URL is not taken; {how}; user and database stay in the app's own URL")
-    if (path := _unix_path(text)) is not None:
-        if re.search(r":\d+$", path) is None and _is_directory(path):
-            path = path.rstrip("/")
-            raise ConfigurationError(f"'{text}' is a directory and has no port; write {path}:{DEFAULT_PORT}")
-        return Address(path=_socket_in(path, DEFAULT_PORT))
-    if text.count(":") > 1 and not text.startswith("["):
-        raise ConfigurationError(
-            f"'{text}' is not clear; write an IPv6 address in brackets, as in [::1]:{DEFAULT_PORT}"
-        )
-    if re.search(r":\d+$", text) is None:
-        name = text.rstrip(":") or "HOST"
-        raise ConfigurationError(f"'{text}' has no port; write {name}:{DEFAULT_PORT}, or whatever the port is")
-    return _tcp(text, how)
-
-
-def _unix_path(text: str) -> str | None:
-    if text.startswith("unix:"):
-        return os.path.abspath(text[5:])
-    return text if text.startswith("/") else None
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError:
-        return path.endswith("/")
-
-
-def _socket_in(path: str, port: int) -> str:
-    directory, _, digits = path.rpartition(":")
-    if directory and digits.isdigit():
-        return os.path.join(directory, f".s.PGSQL.{int(digits)}")
-    return os.path.join(path, f".s.PGSQL.{port}") if _is_directory(path) else path
-
-
-def _tcp(text: str, how: str) -> Address:
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s/\[\]]+)):(\d+)", text)
-    if match is None:
-        raise ConfigurationError(f"'{text}' is not an address; {how}")
-    return Address(match[1] or match[2], _port(match[3], text, how))
-
-
-def _port(digits: str, text: str, how: str) -> int:
-    if int(digits) > 65535:
-        raise ConfigurationError(f"'{text}' has a port over 65535; {how}")
-    return int(digits)
 
 
 _SIZE_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "kb": 1 << 10, "k": 1 << 10, "mib": 1 << 20, "mb": 1 << 20, "m": 1 << 20}

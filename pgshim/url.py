@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import quote, unquote
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Address
 from pgshim.url_tls import TLS_PARAMETERS, UpstreamTls, upstream_tls
 
 _DEFAULT_PORT = 5432

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Address
 
 #: What has no meaning on the leg to pgshim, or would keep a driver from connecting without TLS.
 TLS_PARAMETERS = frozenset(

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from pgshim import __version__
+from pgshim.addresses import Address
 from pgshim.cli import command, settings_from
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 from tests.proxy.world import startup
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PGSHIM_")}

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.proxy.activation import inherit
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 from tests.proxy.world import SSL_REQUEST, startup
 from tests.test_cli import CLEAN, NOWHERE, ended, port_in, running
 

@@ -5,18 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pgshim.addresses import Address, is_loopback_host, parse_listen, parse_upstream
 from pgshim.errors import ConfigurationError
-from pgshim.settings import (
-    Address,
-    Settings,
-    check,
-    default_upstream_tls,
-    is_loopback_host,
-    parse_duration,
-    parse_listen,
-    parse_size,
-    parse_upstream,
-)
+from pgshim.settings import Settings, check, default_upstream_tls, parse_duration, parse_size
 
 LOOPBACK = (Address("127.0.0.1", 6432), Address("::1", 6432, is_optional=True))
 ENDPOINT = Address("pooler.example", 5432)

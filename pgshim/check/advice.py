@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import socket
 
+from pgshim.addresses import Address
 from pgshim.check.failures import CheckFailure, Lost, NoAnswer, NotPostgres, PasswordNeeded, Refused
 from pgshim.check.network import Attempt
 from pgshim.check.target import SUPABASE_DIRECT, SUPABASE_POOLER, THE_URL, Target
 from pgshim.protocol import hot
 from pgshim.session.hints import with_hint
-from pgshim.settings import Address, is_under
+from pgshim.settings import is_under
 
 _TENANT = re.compile(r"Tenant or user not found|\(ENOTFOUND\)|\(ENOIDENTIFIER\)|\(EINVALIDUSERINFO\)", re.IGNORECASE)
 

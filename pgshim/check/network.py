@@ -9,9 +9,9 @@ import socket
 import time
 from dataclasses import dataclass
 
+from pgshim.addresses import Address
 from pgshim.proxy.sockets import tune
 from pgshim.proxy.upstream import Endpoint
-from pgshim.settings import Address
 
 _NO_ROUTE = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EHOSTUNREACH}
 

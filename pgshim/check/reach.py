@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 
+from pgshim.addresses import Address
 from pgshim.check import advice, certificates, network
 from pgshim.check.authentication import SCRAM_PLUS
 from pgshim.check.course import Course
@@ -14,7 +15,6 @@ from pgshim.check.identity import UNKNOWN, of_refusal
 from pgshim.check.network import Attempt
 from pgshim.check.report import Level
 from pgshim.check.wire import Wire
-from pgshim.settings import Address
 
 ADDRESS, TLS, LOGIN = "Address", "TLS", "Login"
 

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pgshim.addresses import DEFAULT_PORT, Address
 from pgshim.check.certificates import Verdict
 from pgshim.check.experiments import Mode, Pipelining
 from pgshim.check.identity import NONE, PGBOUNCER, PGSHIM, Identity
 from pgshim.check.report import Level
 from pgshim.check.target import SUPABASE_POOLER, Target, app_url
-from pgshim.settings import DEFAULT_PORT, Address
 
 _SUPABASE_TRANSACTION, _SUPABASE_SESSION = 6543, 5432
 

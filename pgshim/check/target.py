@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
+from pgshim.addresses import Address
 from pgshim.check.report import Remark
-from pgshim.settings import PUBLIC_POOLERS, Address, is_under
+from pgshim.settings import PUBLIC_POOLERS, is_under
 
 #: What libpq's `sslmode` can be; `allow` asks for TLS only where it is insisted on.
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 
+from pgshim.addresses import Address
 from pgshim.check.report import Level, Remark
 from pgshim.check.target import SSL_MODES, THE_URL, Target, Tls, default_mode, socket_path
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Address
 from pgshim.url import DatabaseUrl, decoded
 
 DEFAULT_PORT = 5432

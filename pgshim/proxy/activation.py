@@ -11,9 +11,10 @@ import socket
 from collections.abc import MutableMapping
 from dataclasses import replace
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
 from pgshim.proxy.listen import Listener, ListenError
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 
 _FIRST_DESCRIPTOR = 3
 

@@ -10,71 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import IntEnum
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamViolation
 from pgshim.proxy import farewells
 from pgshim.proxy.approach import Approach
+from pgshim.proxy.connection_state import ConnectionState, Phase
 from pgshim.proxy.departure import Departure
-from pgshim.proxy.flow import LONG_READ, Flow
+from pgshim.proxy.flow import LONG_READ
 from pgshim.proxy.sockets import HIGH_WATER, abort, close_gently
 
 if TYPE_CHECKING:
     from pgshim.proxy.server import Server
-    from pgshim.proxy.upstream import Endpoint
     from pgshim.session.login import Login
-    from pgshim.session.plain import PlainSession
-    from pgshim.session.session import Session
 
 logger = logging.getLogger("pgshim.connection")
 
 
-class Phase(IntEnum):
-    CONNECTING = 0
-    LOGIN = 1
-    SESSION = 2
-    ENDED = 3
-
-
-class Connection(asyncio.Protocol):
+class Connection(ConnectionState, asyncio.Protocol):
     """The client's side, and the one that knows both; `UpstreamSide` only calls back here."""
 
-    __slots__ = ("_early", "_has_attention", "_is_draining", "_is_half_closed", "_linger", "_login", "_server",
-                 "_session", "_tally", "_timer", "asked_at", "endpoint", "flow", "idle_ticks", "is_active", "key",
-                 "number", "phase", "upstream")  # fmt: skip
+    __slots__ = ()
 
     def __init__(self, server: Server, client: asyncio.Transport, number: int, login: Login, deadline: float) -> None:
-        self._server = server
-        self._tally = server.tally
-        self.flow = Flow(client)
-        #: The number by which the log calls this connection.
-        self.number = number
-        self.phase = Phase.CONNECTING
-        self._login: Login | None = login
-        self._session: Session | PlainSession | None = None
-        #: What the client sent before the upstream was there.
-        self._early = b""
-        #: The pooler, or the session endpoint; and the address of it that this connection is on.
-        self.upstream = server.upstream_of(is_at_session_endpoint=login.is_at_session_endpoint)
-        self.endpoint: Endpoint | None = None
-        #: When (perf_counter) the StartupMessage went up; 0: it has not, -1: there is an answer.
-        self.asked_at = 0.0
-        #: The body of BackendKeyData, by which a CancelRequest finds this connection.
-        self.key: bytes | None = None
-        #: LOGIN and before: the login timeout.
-        self._timer: asyncio.TimerHandle | None = None
-        #: Runs while the client has yet to take what was last written to it.
-        self._linger: asyncio.TimerHandle | None = None
-        #: The client has sent EOF while replies were owed to it.
-        self._is_half_closed = False
-        self._is_draining = False
-        #: Whether `_settle` has anything to look at.
-        self._has_attention = False
-        #: For the idle sweep: whether the client sent anything since its last look, and how many looks ago.
-        self.is_active = True
-        self.idle_ticks = 0
+        super().__init__(server, client, number, login)
         if deadline:
             self._timer = asyncio.get_running_loop().call_at(deadline, self.fail, farewells.login_timeout())
 
@@ -311,18 +271,3 @@ class Connection(asyncio.Protocol):
         if self._session is not None and self._session.is_pinning:
             self._session.end_idle_exchange()
             self._write()
-
-    @property
-    def is_connecting(self) -> bool:
-        """Whether an upstream is still waited for."""
-        return self.phase == Phase.CONNECTING
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the client can be disconnected without cutting through anything."""
-        return self._session is not None and self._session.is_idle
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether upstream owes this client a reply: only then has a CancelRequest anything to cancel."""
-        return self._session is not None and self._session.is_busy

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pgshim.addresses import Address
 from pgshim.errors import IdleTimeout, LoginTimeout, ShuttingDown, UpstreamLost
-from pgshim.settings import Address
 
 
 def login_timeout() -> LoginTimeout:

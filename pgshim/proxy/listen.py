@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pgshim.settings import Address
+from pgshim.addresses import Address
 
 logger = logging.getLogger("pgshim.server")
 

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pgshim.addresses import Address
 from pgshim.proxy.listen import BACKLOG, Listener, bind_tcp, open_listeners
-from pgshim.settings import Address
 
 _HAS_REUSEPORT = sys.platform == "linux"
 

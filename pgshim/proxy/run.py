@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError, UpstreamUnreachable
 from pgshim.proxy.activation import inherit
 from pgshim.proxy.listen import Listener, open_listeners
@@ -21,7 +22,7 @@ from pgshim.proxy.supervisor import Supervisor
 from pgshim.proxy.tracing import STDERR, check_file
 from pgshim.proxy.upstream import Upstream
 from pgshim.proxy.worker import Worker
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 
 logger = logging.getLogger("pgshim.server")
 

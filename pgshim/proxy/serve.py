@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
+from pgshim.addresses import Address, parse_upstream
 from pgshim.errors import ConfigurationError
 from pgshim.options import ServeOptions, parse_addresses, parse_option, parsed, settings_from
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import descriptor_limit
 from pgshim.session.hazards import Feature
-from pgshim.settings import Address, parse_upstream
 from pgshim.url import DatabaseUrl
 
 

@@ -17,12 +17,13 @@ from struct import Struct
 from time import perf_counter
 from typing import Any
 
+from pgshim.addresses import Address
 from pgshim.errors import UpstreamUnreachable
 from pgshim.protocol import hot
 from pgshim.proxy.sockets import tune
 from pgshim.proxy.tally import Tally
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 
 logger = logging.getLogger("pgshim.upstream")
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError, PgshimError
 from pgshim.proxy.listen import ListenError, open_listeners
 from pgshim.proxy.monitor import Monitor, check_installed
@@ -25,7 +26,7 @@ from pgshim.proxy.run import loop_factory, probe_only, start_monitor
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import raise_descriptor_limit
 from pgshim.proxy.summary import summary
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 
 logger = logging.getLogger("pgshim.server")
 

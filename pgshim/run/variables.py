@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pgshim import password_file
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Address
 from pgshim.url import DatabaseUrl, place
 from pgshim.url_tls import UpstreamTls, upstream_tls
 

@@ -51,7 +51,6 @@ _CLOSE_OWN_PORTAL = hot.message(ord("C"), b"P" + _OWN_PORTAL)
 
 #: A division by zero: no syntax error, so that a failed block refuses it as it does everything.
 _FAILING_QUERY = hot.query(b"SELECT 1/0")
-
 _ROLLBACK = hot.query(b"ROLLBACK")
 
 _ERROR, _READY = b"EZ"

@@ -4,11 +4,11 @@ import getpass
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.check.report import Level
 from pgshim.check.target import Target
 from pgshim.check.url import read_url, with_tls
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Address
 
 
 def read(url: str, **environment: str) -> Target:

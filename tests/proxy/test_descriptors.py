@@ -5,9 +5,10 @@ import gc
 import os
 from typing import Any, cast
 
+from pgshim.addresses import Address
 from pgshim.proxy.tls import Contexts
 from pgshim.proxy.upstream import Upstream
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 from tests.proxy.conftest import Run
 from tests.proxy.world import ScriptedUpstream, listening
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.protocol import hot
 from pgshim.proxy.age_limit import AgeLimit
 from pgshim.proxy.prewarm import Prewarm
 from pgshim.proxy.server import Server
 from pgshim.proxy.tls import Contexts
 from pgshim.proxy.upstream import Upstream
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 from tests.proxy.conftest import Certificates, Run
 from tests.proxy.world import (
     SSL_REQUEST,

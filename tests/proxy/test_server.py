@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pgshim.addresses import Address, parse_listen
 from pgshim.protocol import hot
 from pgshim.proxy.listen import ListenError, accept, open_listeners
 from pgshim.proxy.upstream import Endpoint, Upstream
-from pgshim.settings import Address, parse_listen
 from tests.proxy.conftest import Certificates, Run
 from tests.proxy.world import (
     READY,

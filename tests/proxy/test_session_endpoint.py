@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.protocol import hot
 from pgshim.proxy import departure
 from pgshim.proxy.listen import ListenError, open_listeners
 from pgshim.proxy.run import _log_start, _probe
 from pgshim.proxy.server import Server
-from pgshim.settings import Address
 from tests.proxy.conftest import Certificates, Run
 from tests.proxy.world import READY, Client, ScriptedUpstream, cancel_request, listening, startup, until
 from tests.proxy.world import pgshim as started

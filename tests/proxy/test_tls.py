@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
 from pgshim.proxy import negotiate
 from pgshim.proxy.tls import Contexts
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 from tests.proxy.conftest import Certificates, Run
 from tests.proxy.world import (
     GSSENC_REQUEST,

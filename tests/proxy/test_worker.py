@@ -2,11 +2,12 @@
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.proxy.counters import Counters
 from pgshim.proxy.siblings import Mailboxes, Siblings
 from pgshim.proxy.tls import Contexts
 from pgshim.proxy.worker import Worker
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from pgshim.addresses import Address
 from pgshim.protocol import hot
 from pgshim.proxy.server import Server
-from pgshim.settings import Address, Settings
+from pgshim.settings import Settings
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 GSSENC_REQUEST = struct.pack("!II", 8, 80877104)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Address
 from pgshim.url import DatabaseUrl
 from pgshim.url_tls import UpstreamTls
 
