@@ -7,6 +7,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # How long `chaos` and `soak` go on, in seconds; how many conversations `differential` has; what `fuzz` is told.
 SECONDS ?=
+# How many processes `test` has, at most 4; each starts servers of its own.
+TESTERS ?= auto
 N ?= 5000
 FUZZ ?=
 
@@ -18,7 +20,7 @@ demo: .venv/demo servers
 	$(BIN)/pgshim demo
 
 test: .venv/test servers node prometheus
-	$(BIN)/python -m pytest --cov --cov-fail-under=100
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --maxprocesses 4 --dist worksteal --cov --cov-fail-under=100
 
 style: .venv/style
 	$(BIN)/ruff check .

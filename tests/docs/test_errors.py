@@ -19,8 +19,8 @@ _CLASSES = {name for name, value in vars(errors).items() if isinstance(value, ty
 _MAKERS = {"error_response", "refuse", "with_hint", "_committed", *_CLASSES} - {"ConfigurationError", "PgshimError"}
 #: Where parts of errors are put together before they are given to one of these.
 _PARTS = {"text", "hint", "reason", "_HINTS", "_ALTERNATIVES", "_OUT_OF_STEP", "_TERMINATION_HINT"}
-#: They write the log, or what belongs to a command of its own.
-_NO_ERRORS = {"demo", "check", "run", "run.py", "departure.py", "prewarm.py"}
+#: They write the log, a trace, or what belongs to a command of its own.
+_NO_ERRORS = {"demo", "check", "run", "run.py", "departure.py", "prewarm.py", "trace.py", "trace_text.py"}
 #: Shorter pieces of a text are punctuation, or names.
 _SHORTEST = 14
 

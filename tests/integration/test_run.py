@@ -101,6 +101,7 @@ def test_a_program_that_reads_database_url_works_as_it_is(plain_stack: "Stack", 
 
 def test_without_pgshim_the_same_program_fails(plain_stack: "Stack") -> None:
     """What these tests rest on: the pooler does give every transaction another server."""
+    asyncio.run(fill_pool(plain_stack))
     url = plain_stack.pgbouncer.endpoint().url
     result = subprocess.run(program(ASYNCPG), env=environment(DATABASE_URL=url), capture_output=True, timeout=30)
     assert result.returncode == 1

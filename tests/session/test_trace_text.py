@@ -188,6 +188,19 @@ def test_a_large_message_is_shown_by_its_head() -> None:
     assert line(bound, shows_values=True) == 'Bind "" "s" [] ...'
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b'a"b', r'"a\"b"'),
+        (b"a\n\x1b[2J", r'"a\n\x1b[2J"'),
+        (b"\xff", r'"\xff"'),
+        ("é".encode(), '"é"'),
+    ],
+)
+def test_a_name_is_one_line_between_quotes(name: bytes, said: str) -> None:
+    assert line(frontend.Parse(name, b"select 1", ())) == f"Parse {said} <SELECT, 8 bytes> []"
+
+
 def test_a_long_value_is_cut() -> None:
     assert line(backend.DataRow((b"v" * 200,)), shows_values=True) == f'DataRow ["{"v" * 80}"... 200 bytes]'
 

@@ -140,9 +140,9 @@ def test_what_is_known_of_portals_is_bounded(script: SessionScript) -> None:
 
 def test_replies_that_are_owed_are_bounded(script: SessionScript) -> None:
     script.frontend_sends(parse(b"s", b"call p()")).upstream_receives(parse(b"", b"call p()"))
-    script.frontend_sends(*[bind(b"s")] * 100_000)
+    script.frontend_sends(*[bind(b"s")] * 20_000)
     sent = len(script.gone_up())
-    assert 1000 < sent < 100_000
+    assert 1000 < sent < 20_000
     assert script.session.backlog_size > 0
     script.upstream_sends(ParseComplete(), *[BindComplete()] * (sent // 2)).forgets()
     script.frontend_sends(Sync())
