@@ -70,21 +70,31 @@ class Monitor:
         self._listeners = listeners
         self._registry = registry_of(server)
         self._readiness = Readiness(server)
-        #: What is being answered, the oldest first.
+        self._accepting: list[asyncio.Task[None]] = []
+        #: What is being answered, the oldest first. Not the server's tasks: they outlive its end, if only by a moment.
         self._requests: dict[asyncio.Task[None], None] = {}
 
     def start(self) -> None:
         """Answer from now on."""
-        for listener in self._listeners:
-            self._server.spawn(accept(listener, self._admit))
+        loop = asyncio.get_running_loop()
+        self._accepting = [loop.create_task(accept(listener, self._admit)) for listener in self._listeners]
         if self._server.counters.workers > 1:
             self._server.spawn(self._write_down())
 
-    def close(self) -> None:
-        """Stop listening; the tasks end with the server."""
+    async def close(self) -> None:
+        """Stop listening; what has been accepted is answered."""
         self._server.bring_up_to_date()
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=_FAREWELL)
+        left = list(self._requests)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _write_down(self) -> None:
         while True:
@@ -96,9 +106,14 @@ class Monitor:
             oldest = next(iter(self._requests))
             del self._requests[oldest]
             oldest.cancel()
-        task = self._server.spawn(self._serve(sock))
+        task = asyncio.get_running_loop().create_task(self._serve(sock))
         self._requests[task] = None
-        task.add_done_callback(lambda task: self._requests.pop(task, None))
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._requests.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("internal error: %r", error, exc_info=error)
 
     async def _serve(self, sock: socket.socket) -> None:
         import h11

@@ -5,8 +5,8 @@ hash of both addresses. So that nobody else can take the port while a worker is 
 but not listening. That socket is bound before it shares, so a port in use is found as without workers; and from then on
 it shares with SO_REUSEPORT alone, which the kernel grants only to processes of the same user.
 
-A Unix socket is one for all workers, and so are a service manager's socket and every socket elsewhere: whoever is free
-takes the next connection.
+A Unix socket is one for all workers, and so are that of --metrics, a service manager's, and every socket elsewhere:
+whoever is free takes the next connection, and a worker that ends takes none with it that it has not accepted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HAS_REUSEPORT = sys.platform == "linux"
 
 
 class Ports:
-    """What the supervisor holds of --listen and --session-listen, or of another option, and what it was started with.
+    """What the supervisor holds of --listen and --session-listen, or of --metrics, and what it was started with.
 
     Raises ListenError.
     """
@@ -36,7 +36,8 @@ class Ports:
         *,
         option: str = "--listen",
     ) -> None:
-        how = _reserve if _HAS_REUSEPORT else None
+        self._has_one_for_each = _HAS_REUSEPORT and option == "--listen"
+        how = _reserve if self._has_one_for_each else None
         #: What is bound, with the port that the system chose for port 0.
         self.held = [*inherited, *open_listeners(addresses, session_addresses, how, option=option)]
 
@@ -45,7 +46,7 @@ class Ports:
         listeners: list[Listener] = []
         try:
             for held in self.held:
-                listeners.append(replace(held, is_shared=True) if _is_shared(held) else _join(held))
+                listeners.append(replace(held, is_shared=True) if self._is_shared(held) else _join(held))
         except OSError:
             self.release(listeners)
             raise
@@ -61,7 +62,7 @@ class Ports:
     def let_go(self) -> None:
         """In a worker: the supervisor's own sockets are not its business."""
         for held in self.held:
-            if not _is_shared(held):
+            if not self._is_shared(held):
                 held.sock.close()
 
     def close(self) -> None:
@@ -70,9 +71,8 @@ class Ports:
         for listener in held:
             listener.close()
 
-
-def _is_shared(held: Listener) -> bool:
-    return held.is_shared or held.address.is_unix or not _HAS_REUSEPORT
+    def _is_shared(self, held: Listener) -> bool:
+        return held.is_shared or held.address.is_unix or not self._has_one_for_each
 
 
 def _reserve(address: Address) -> list[Listener]:

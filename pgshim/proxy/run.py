@@ -90,7 +90,7 @@ async def _main(settings: Settings, inherited: list[Listener], manager: Manager)
         server.spawn(probe_only(server))
     await ending.wait()
     if monitor is not None:
-        monitor.close()
+        await monitor.close()
     logger.info("stopped")
     return 0
 
@@ -119,7 +119,7 @@ async def _work(settings: Settings, worker: Worker) -> int:
         server.spawn(probe_only(server))
     await ending.wait()
     if monitor is not None:
-        monitor.close()
+        await monitor.close()
     worker.siblings.close()
     return 0
 

@@ -155,7 +155,7 @@ async def _serve(poolers: Sequence[Settings], channel: socket.socket) -> None:
         # Its parent was killed, and the command may be in the middle of something.
         await asyncio.gather(*(server.drain() for server in servers))
     for monitor in monitors:
-        monitor.close()
+        await monitor.close()
     channel.setblocking(True)
     _send(channel, {"summary": summary(servers)})
 

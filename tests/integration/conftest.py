@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from pgshim.demo.binaries import MissingBinary, find_pgbouncer, find_postgres, wheel_bindir
+from pgshim.demo.binaries import wheel_bindir
 from pgshim.demo.processes import Endpoint
 from pgshim.demo.servers import APP_DATABASE, APP_USER, PgBouncer, PgshimProcess, PostgresServer, TlsFiles
 from tests.poolers import setups
+from tests.programs import need_servers
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,7 @@ class Stack:
 
 @pytest.fixture(scope="session", autouse=True)
 def _programs() -> None:
-    try:
-        find_postgres()
-        find_pgbouncer()
-        wheel_bindir()
-    except MissingBinary as error:
-        pytest.exit(str(error), returncode=1)
+    need_servers()
 
 
 def start(servers: ExitStack, *, bindir: Path | None = None, tls: TlsFiles | None = None) -> Stack:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,13 +9,12 @@ import pytest
 
 from pgshim.demo.servers import PgBouncer
 from tests.integration.conftest import start
+from tests.programs import need_prometheus
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _programs() -> None:
-    for name in ("prometheus", "promtool"):
-        if shutil.which(name) is None:
-            pytest.exit(f"the tests of the metrics need {name}: on Debian, apt-get install prometheus", returncode=1)
+    need_prometheus()
 
 
 @pytest.fixture(scope="session")
