@@ -51,10 +51,10 @@ def run_demo(keep: bool = False) -> int:
     """Shows the table, and with `keep` stays up until Ctrl-C. Returns an exit code: 0 if pgshim was right."""
     if find_spec("rich") is None or find_spec("asyncpg") is None:
         print(
-            "The demo needs asyncpg and rich: install them with `pip install 'pgshim[demo]'`.",
+            "pgshim: the demo needs asyncpg and rich, which are not installed; pip install 'pgshim[demo]'",
             file=sys.stderr,
         )
-        return 1
+        return 2
     try:
         with _termination_unwinds():
             return _run(keep)

@@ -37,7 +37,7 @@ def files(image_root: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory
     example = (UNITS / "pgshim.env").read_text()
     assert "PGSHIM_UPSTREAM=127.0.0.1:5432\n" in example
     upstream = f"/srv/pool:{pool.port}"
-    (configuration / "pgshim.env").write_text(example.replace("127.0.0.1:5432", upstream))
+    (configuration / "pgshim.env").write_text(example.replace("pooler.example:6543", upstream))
     for each in (folder, folder / "opt", folder / "etc"):
         each.chmod(0o755)
     return folder
