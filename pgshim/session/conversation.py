@@ -18,7 +18,7 @@ from pgshim.session.outstanding import (
     LOCAL_SYNC,
     NOTHING,
     PARSE_OWN,
-    PARSE_SKIPPED,
+    PARSE_REPLAYED,
     SKIP,
     SYNC,
     SYNC_COPY,
@@ -126,7 +126,7 @@ class Conversation(State):
     def replay(self, statement: Statement) -> None:
         """Make the server's unnamed statement this one; the client does not see it."""
         self.counts.replays += 1
-        self.send(statement.replay, PARSE_SKIPPED)
+        self.send(statement.replay, PARSE_REPLAYED)
         self.slot = statement
 
     def carry_out(self, sql: bytes, owed: Owed = EXECUTE_OWN) -> None:

@@ -23,7 +23,7 @@ from pgshim.session.conversation import Limits
 from pgshim.session.counts import Counts
 from pgshim.session.features import prepared, shapes
 from pgshim.session.ordinary import is_ordinary
-from pgshim.session.outstanding import BIND, EXECUTE, PARSE_SKIPPED, QUERY, SYNC, SYNC_PURE, WATCH, Kind, Owed
+from pgshim.session.outstanding import BIND, EXECUTE, PARSE_REPLAYED, QUERY, SYNC, SYNC_PURE, WATCH, Kind, Owed
 from pgshim.session.refusal import Policy
 from pgshim.session.statements import Change, SharedTexts, Statement
 
@@ -282,7 +282,7 @@ class Express(BackendGate):
             self.statements.announce(change)
             queue.append(Owed(Kind.PARSE, WATCH, change=change))
         elif self._is_replayed:
-            queue.append(PARSE_SKIPPED)
+            queue.append(PARSE_REPLAYED)
             if self._is_verified:
                 shapes.expect_verification(self, awaited)
         is_reliant = self._is_replayed and shapes.relies_on_portal(awaited)

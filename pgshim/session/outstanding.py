@@ -165,6 +165,11 @@ def edit_own(type_code: int, message: bytes) -> bytes:
     return hot.without_position(message) if type_code == _ERROR else b""
 
 
+def edit_replayed(type_code: int, message: bytes) -> bytes:
+    """Of a statement that the client has sent before: its notices have been given then."""
+    return message if type_code == _ERROR else b""
+
+
 class Nothing:
     """A block in which nothing is withheld."""
 
@@ -179,6 +184,7 @@ PARSE_OWN = Owed(Kind.PARSE, SKIP, edit=edit_own)
 BIND_OWN = Owed(Kind.BIND, SKIP, edit=edit_own)
 EXECUTE_OWN = Owed(Kind.EXECUTE, SKIP, edit=edit_own)
 PARSE_SKIPPED = Owed(Kind.PARSE, SKIP)
+PARSE_REPLAYED = Owed(Kind.PARSE, SKIP, edit=edit_replayed)
 BIND = Owed(Kind.BIND)
 DESCRIBE_PORTAL = Owed(Kind.DESCRIBE_PORTAL)
 EXECUTE = Owed(Kind.EXECUTE)

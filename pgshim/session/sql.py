@@ -133,6 +133,10 @@ def judge(text: bytes, standard_conforming_strings: bool = True) -> Verdict:
     )
 
 
+#: What is known of one, in memory.
+_BYTES_OF_A_STATEMENT = 512
+
+
 class VerdictCache:
     """Verdicts on the texts seen last, bounded in number and in bytes of text; the oldest goes first."""
 
@@ -150,9 +154,9 @@ class VerdictCache:
         self._verdicts: dict[bytes, Verdict] = {}
         self.max_texts = max_texts
         self.max_bytes = max_bytes
-        # Longer texts are judged each time: seldom seen twice, they would push out those that are.
+        # Larger ones are judged each time: seldom seen twice, they would push out those that are.
         self.max_text_size = max_text_size
-        # Bytes of the texts held.
+        # Bytes of the texts held, and of what is known of their statements beyond the first of each.
         self.size = 0
 
     def __len__(self) -> int:
@@ -167,14 +171,18 @@ class VerdictCache:
         if found is not None:
             return found
         made = judge(text, self._conforming)
-        if len(text) <= self.max_text_size:
+        size = _size(text, made)
+        if size <= self.max_text_size:
             self._verdicts[text] = made
-            self.size += len(text)
+            self.size += size
             while self.size > self.max_bytes or len(self._verdicts) > self.max_texts:
                 oldest = next(iter(self._verdicts))
-                del self._verdicts[oldest]
-                self.size -= len(oldest)
+                self.size -= _size(oldest, self._verdicts.pop(oldest))
         return made
+
+
+def _size(text: bytes, verdict: Verdict) -> int:
+    return len(text) + _BYTES_OF_A_STATEMENT * max(len(verdict.statements) - 1, 0)
 
 
 _CONFORMING = VerdictCache(True)

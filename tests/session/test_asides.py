@@ -50,8 +50,19 @@ def test_asides_pass_wherever_they_come(script: SessionScript, aside: Message) -
     script.prepares(b"s", b"call p()")
     script.frontend_sends(bind(b"s"), execute(), Sync())
     script.upstream_receives(parse(b"", b"call p()"), bind(b""), execute(), Sync())
-    script.upstream_sends(aside, ParseComplete(), aside).frontend_receives(aside, aside)
+    script.upstream_sends(ParseComplete(), aside).frontend_receives(aside)
     script.upstream_answers(BindComplete(), aside, row(b"1"), aside, done(), aside, IDLE, aside)
+
+
+def test_a_notice_of_a_text_that_is_parsed_again_is_not_given_again(script: SessionScript) -> None:
+    notice, notification = ASIDES
+    script.frontend_sends(parse(b"s", b"select 1"), Sync()).upstream_receives(parse(b"", b"select 1"), Sync())
+    script.upstream_answers(notice, ParseComplete(), IDLE)
+    for _ in range(2):
+        script.frontend_sends(bind(b"s"), execute(), Sync())
+        script.upstream_receives(parse(b"", b"select 1"), bind(b""), execute(), Sync())
+        script.upstream_sends(notice, notification, ParseComplete(), BindComplete(), done(), IDLE)
+        script.frontend_receives(notification, BindComplete(), done(), IDLE)
 
 
 def test_a_parameter_status_is_told_at_once_while_nothing_is_owed(script: SessionScript) -> None:

@@ -79,7 +79,10 @@ def test_it_goes_up_with_the_first_statement(script: SessionScript, sql: bytes, 
 
 @pytest.mark.parametrize(
     "sql",
-    [b"begin foo", b"begin isolation level", b"begin; select 1", b"start", b"beginning", b"begin /* why */", b"begin,"],
+    [
+        *(b"begin foo", b"begin isolation level", b"begin; select 1", b"start", b"beginning", b"begin /* why */"),
+        *(b"begin,", b"begin\v", b"begin" + b" " * 300, b"begin" + b" " * 1_000_000 + b"x"),
+    ],
 )
 def test_what_is_not_plainly_a_begin_goes_up(script: SessionScript, sql: bytes) -> None:
     script.queries(sql, server_error(b"42601"), IDLE)

@@ -122,16 +122,24 @@ def test_a_name_that_set_would_cut_short_is_refused(script: SessionScript) -> No
     script.upstream_sends(*SAID[:1], server_error(b"42601"), IDLE).frontend_receives(*SAID[:1], refusal, IDLE)
 
 
-@pytest.mark.parametrize("value", [b"5", b"'1min'"])
+@pytest.mark.parametrize("value", [b"5", b"'1min'", b"'" + b"reset " * 40_000 + b"'"])
 def test_a_timeout_of_idle_sessions_cannot_work_and_is_refused(script: SessionScript, value: bytes) -> None:
     script.frontend_sends(Query(b"set idle_session_timeout = " + value))
     query_fails(script, error(b"0A000", hint=b"--idle-timeout"))
 
 
-@pytest.mark.parametrize("sql", [b"set idle_session_timeout = 0", b"reset idle_session_timeout"])
+@pytest.mark.parametrize("sql", [b"set idle_session_timeout = 0", b"set idle_session_timeout to '0 s'"])
 def test_no_timeout_of_idle_sessions_is_none(script: SessionScript, sql: bytes) -> None:
     script.frontend_sends(Query(sql)).gone_up()
-    script.upstream_sends(done(b"SET"), *told(b"0") * sql.startswith(b"set"), IDLE).forgets()
+    script.upstream_sends(done(b"SET"), *told(b"0"), IDLE).forgets()
+
+
+@pytest.mark.parametrize(
+    "sql", [b"reset idle_session_timeout", b"set idle_session_timeout to default", b"reset idle_session_timeout -- x"]
+)
+def test_the_default_timeout_of_idle_sessions_is_none(script: SessionScript, sql: bytes) -> None:
+    script.frontend_sends(Query(sql)).gone_up()
+    script.upstream_sends(done(b"SET"), IDLE).forgets()
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,16 @@ def test_the_first_execution_is_verified_and_no_other(process: Process) -> None:
     executes_again(script)
 
 
+def test_notices_of_its_text_come_with_the_first_execution(process: Process) -> None:
+    notice = NoticeResponse(((b"S", b"NOTICE"), (b"C", b"42622")))
+    script = told(process)
+    executes(script)
+    script.upstream_sends(notice, *description(), notice, *description(), *ROWS, IDLE)
+    script.frontend_receives(notice, *ROWS, IDLE)
+    script.frontend_sends(bind(b"s", b"1"), execute(), Sync()).gone_up()
+    script.upstream_sends(notice, *description(), *ROWS, IDLE).frontend_receives(*ROWS, IDLE)
+
+
 def test_with_types_that_the_client_has_declared_it_is_described_once(process: Process) -> None:
     script = process.client()
     asks(script, declared=(INT4,))

@@ -297,3 +297,18 @@ def test_a_text_is_judged_once_and_the_oldest_is_forgotten() -> None:
     assert (texts[1] in cache, texts[2] in cache, len(cache), cache.size) == (False, False, 2, 29)
     assert cache.verdict(b"select 1234567890123456789").kind is Kind.SELECT
     assert (len(cache), cache.size) == (2, 29)
+
+
+def test_what_is_known_of_many_statements_counts_beside_their_text() -> None:
+    cache = VerdictCache(True, max_bytes=2000)
+    cache.verdict(b"a;b")
+    cache.verdict(b"a;b;c")
+    assert cache.size == 3 + 512 + 5 + 2 * 512
+    cache.verdict(b"c;d")
+    assert (b"a;b" in cache, b"a;b;c" in cache, cache.size) == (False, True, 5 + 2 * 512 + 3 + 512)
+
+
+def test_a_text_of_very_many_statements_is_not_kept() -> None:
+    cache = VerdictCache(True)
+    cache.verdict(b"a;" * 8000)
+    assert len(cache) == 0

@@ -31,8 +31,9 @@ TOO_MUCH = hot.error_response(
     "All of them travel with each transaction: RESET what is not needed, or use SET LOCAL.",
 )
 
-#: The end of a SET to zero, or to the default.
-_ZERO = re.compile(rb"(?:\b0+'?|'0+\s*[a-z]+'|default|reset[^=]*)\Z", re.IGNORECASE)
+#: The end of a SET to zero; and how much of the text is looked at for it, so that it takes no time whatever is there.
+_ZERO = re.compile(rb"(?:\b0+'?|'0+\s*[a-z]+')\Z", re.IGNORECASE)
+_LONGEST_ZERO = 32
 
 #: What else ParameterStatus says because of a setting.
 _REPORTED_WITH = {b"role": (b"is_superuser",), b"session_authorization": (b"is_superuser",)}
@@ -141,7 +142,7 @@ def error_of(s: Conversation, piece: Piece, names: tuple[bytes, ...], sql: bytes
     if any(len(part) > NAME_MAX for name in names for part in name.split(b".")):
         text = f"names of settings with more than {NAME_MAX} bytes are not supported"
         return hot.error_response("ERROR", b"0A000", text, "SET cuts such a name short, so choose a shorter one.")
-    if b"idle_session_timeout" in names and _ZERO.search(sql.rstrip()) is None:
+    if b"idle_session_timeout" in names and not is_default and not _ZERO.search(sql.rstrip()[-_LONGEST_ZERO:]):
         return hot.error_response(
             "ERROR",
             b"0A000",

@@ -33,7 +33,11 @@ _BEGIN = (
 )
 _END = r"(?P<end>commit|end|rollback|abort)(?:\s+(?:work|transaction))?(?:\s+and\s+no\s+chain)?"
 #: Those that no server refuses for their syntax. What is written in another way goes up, and is right as well.
-_CONTROL = re.compile(rf"\s*(?:{_BEGIN}|{_END})\s*;?\s*".encode(), re.IGNORECASE)
+_CONTROL = re.compile(
+    rf"\s*(?:{_BEGIN}|{_END})\s*;?\s*".replace(r"\s", r"[ \t\n\r\f]").encode(), re.IGNORECASE
+)
+#: Bytes. The pattern goes back over white space, in the square of its length.
+_LONGEST_CONTROL = 300
 
 #: The division comes to be after CopyOutResponse. Where a setting behind the BEGIN has failed, a block is open.
 _FAILED_BLOCK = hot.query(b"ROLLBACK;BEGIN;COPY(SELECT 1/(i-1)FROM pg_catalog.generate_series(1,1)i)TO STDOUT")
@@ -94,7 +98,7 @@ def answers_batch(s: Conversation, buffer: bytes, frames: list[Frame]) -> int:
 
 def _carried_out(s: Conversation, sql: bytes) -> bytes:
     """The CommandComplete of a BEGIN, or of the end of a block that has begun only here; empty: it is neither."""
-    if s.outstanding or s.is_open or s.is_skipping:
+    if s.outstanding or s.is_open or s.is_skipping or len(sql) > _LONGEST_CONTROL:
         return b""
     control = _CONTROL.fullmatch(sql)
     if control is None:
