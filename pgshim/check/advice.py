@@ -70,7 +70,12 @@ def for_failure(failure: CheckFailure, target: Target) -> str:
             "Put it in PGPASSWORD or in ~/.pgpass (HOST:PORT:DATABASE:USER:PASSWORD, chmod 600), or in the URL behind"
             " the user, percent-encoded; on a terminal it is asked for."
         )
-    if isinstance(failure, Lost | NoAnswer):
+    if isinstance(failure, NoAnswer):
+        return (
+            "It may hang or be overloaded, or wait for a server that is free: its log may say why, the server's, or the"
+            " pooler's."
+        )
+    if isinstance(failure, Lost):
         return "Its log says why: the server's, or the pooler's, or that of a proxy or firewall in between."
     if isinstance(failure, NotPostgres):
         return "Check host and port: a web server, or another protocol's, may be listening there."

@@ -48,7 +48,7 @@ class Answer:
         """The first column of the first row; raises the error if there is one."""
         if self.error is not None:
             raise self.error
-        if not self.rows:
+        if not self.rows or not self.rows[0]:
             raise NotPostgres("a query that has a row was answered without one")
         return self.rows[0][0] or ""
 
@@ -137,9 +137,13 @@ class Wire:
         self._writer.write(b"".join(message.encode() for message in messages))
 
     async def write_now(self, *messages: Message) -> None:
-        """Messages in one write, which has a segment of its own: a moment passes before the next one."""
+        """Messages in one write, which has a segment of its own: a moment passes before the next one. Raises Lost."""
         self.send(*messages)
-        await self._writer.drain()
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            self.is_lost = True
+            raise Lost(f"the connection was lost: {reason(error)}") from error
         await asyncio.sleep(_A_MOMENT)
 
     async def answer(self, timeout: float = REPLY_TIMEOUT) -> Answer:
@@ -180,6 +184,7 @@ class Wire:
         try:
             type_code, length = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
             if not 4 <= length <= _LARGEST:
+                self.is_lost = True
                 raise NotPostgres("what answers there does not speak PostgreSQL's protocol")
             message = backend.decode(type_code, await self._reader.readexactly(length - 4))
         except asyncio.IncompleteReadError as error:
@@ -193,6 +198,7 @@ class Wire:
             self.is_lost = True
             raise Lost(f"the connection was lost: {reason(error)}") from error
         except PgshimError as error:
+            self.is_lost = True
             raise NotPostgres(f"what answers there does not speak PostgreSQL's protocol: {error.message}") from error
         if isinstance(message, backend.ParameterStatus):
             self.parameters[message.name.decode("utf-8", "replace")] = message.value.decode("utf-8", "replace")

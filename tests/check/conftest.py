@@ -64,6 +64,9 @@ def checked_target(target: Target, *, ask: Callable[[Target], Target] | None = N
             await check(course)
 
     asyncio.run(limited())
+    # A check has a line for its own faults; they are faults all the same.
+    for error in course.unforeseen:
+        raise error
     return Checked(course, lines)
 
 
