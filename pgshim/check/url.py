@@ -210,9 +210,7 @@ def _timeout(text: str, default: float) -> float:
     return float(text) or default
 
 
-def _remarks(
-    url: DatabaseUrl, written: str, query: Mapping[str, str], given: Mapping[str, str]
-) -> Iterator[Remark]:
+def _remarks(url: DatabaseUrl, written: str, query: Mapping[str, str], given: Mapping[str, str]) -> Iterator[Remark]:
     scheme = url.scheme
     plain, _, driver = scheme.partition("+")
     if driver:

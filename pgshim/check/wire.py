@@ -48,7 +48,7 @@ class Answer:
         """The first column of the first row; raises the error if there is one."""
         if self.error is not None:
             raise self.error
-        if not self.rows or not self.rows[0]:
+        if not self.rows:
             raise NotPostgres("a query that has a row was answered without one")
         return self.rows[0][0] or ""
 
@@ -162,7 +162,8 @@ class Wire:
                     return found
                 if isinstance(message, backend.ErrorResponse) and found.error is None:
                     found.error = Refused(message)
-                elif isinstance(message, backend.DataRow):
+                elif isinstance(message, backend.DataRow) and message.values:
+                    # Nothing that is asked here has rows without columns.
                     found.rows.append(tuple(map(_text, message.values)))
 
     async def close(self) -> None:
