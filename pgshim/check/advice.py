@@ -131,7 +131,8 @@ def for_no_connection(attempts: list[Attempt], target: Target) -> str:
     """What to do where no address answers."""
     first = attempts[0].address
     if all(attempt.is_ipv6 and attempt.has_no_route for attempt in attempts):
-        text = f"{first.host} has IPv6 addresses only, and this machine has no way to them."
+        what = "is an IPv6 address" if ":" in first.host else "has IPv6 addresses only"
+        text = f"{first.host} {what}, to which this machine has no way."
         if is_under(first.host, SUPABASE_DIRECT):
             pooler = "aws-<index>-<region>.pooler.supabase.com:6543, user postgres.<project-ref>"
             return f"{text} Use the pooler, which has IPv4: {pooler}."

@@ -65,6 +65,25 @@ def test_an_interrupt_while_nobody_answers_ends_it() -> None:
             assert child.exitstatus == 130
 
 
+SLOW_RESOLVER = """
+import socket, time
+socket.getaddrinfo = lambda *arguments, **named: time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_a_slow_resolver_holds_up_neither_an_interrupt_nor_the_end(is_interrupted: bool, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_RESOLVER)
+    with terminal("postgresql://u:p@h/d?connect_timeout=1", PYTHONPATH=f"{tmp_path}:{ROOT}") as child:
+        child.expect_exact("Address")
+        if is_interrupted:
+            child.sendintr()
+        text = rest_of(child)
+        assert "Traceback" not in text
+        assert ("no answer in time" in text) is not is_interrupted
+        assert child.exitstatus == (130 if is_interrupted else 1)
+
+
 def test_a_password_that_is_typed_is_used_and_not_shown(pooler: PgBouncer) -> None:
     with terminal(without_password(pooler)) as child:
         child.expect_exact(PROMPT)
