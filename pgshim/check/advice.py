@@ -82,6 +82,18 @@ def for_failure(failure: CheckFailure, target: Target) -> str:
     return ""
 
 
+def for_first_words(failure: CheckFailure, target: Target) -> str:
+    """What to do where a connection is made, and then already the first exchange on it fails."""
+    if isinstance(failure, NoAnswer):
+        return (
+            "Whatever listens there may hang or be overloaded, or speak another protocol: look at its log, or start"
+            " it anew; check host and port."
+        )
+    if isinstance(failure, Lost):
+        return "Check host and port: whatever listens there may speak another protocol, or forbid this address."
+    return for_failure(failure, target)
+
+
 def _for_refusal(refused: Refused, target: Target) -> str:
     text = refused.message
     if _TENANT.search(text):

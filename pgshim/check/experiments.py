@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pgshim.check.failures import CheckFailure, NoAnswer, NotPostgres, Refused
+from pgshim.check.failures import CheckFailure, NoAnswer, Refused
 from pgshim.check.wire import REPLY_TIMEOUT, Answer, Wire
 from pgshim.protocol.frontend import Bind, Close, Execute, Parse, Query, Sync, Target
 
@@ -74,10 +74,7 @@ class Statements:
 
 async def process_id(wire: Wire, timeout: float = REPLY_TIMEOUT) -> int:
     """Of the server that answers. Raises CheckFailure."""
-    value = (await wire.query("SELECT pg_catalog.pg_backend_pid()", timeout)).value
-    if not value.isdecimal():
-        raise NotPostgres("pg_backend_pid() was answered with something that is no number")
-    return int(value)
+    return (await wire.query("SELECT pg_catalog.pg_backend_pid()", timeout)).number
 
 
 async def find_mode(wire: Wire, connect: Connect) -> PoolMode:

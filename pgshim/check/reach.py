@@ -10,7 +10,7 @@ from pgshim.addresses import Address
 from pgshim.check import advice, certificates, network
 from pgshim.check.authentication import SCRAM_PLUS
 from pgshim.check.course import Course
-from pgshim.check.failures import CheckFailure, Lost, NoAnswer, PasswordNeeded, Refused, TlsFailure
+from pgshim.check.failures import CheckFailure, PasswordNeeded, Refused, TlsFailure
 from pgshim.check.identity import UNKNOWN, of_refusal
 from pgshim.check.network import Attempt
 from pgshim.check.report import Level
@@ -131,15 +131,7 @@ async def _add_tls_failure(course: Course, failure: CheckFailure) -> None:
         else:
             await _look_at_certificate(course, certificate, failure.verify_message)
             return
-    if isinstance(failure, NoAnswer):
-        fix = (
-            "Whatever listens there may hang or be overloaded, or speak another protocol: look at its log, or start"
-            " it anew; check host and port."
-        )
-    elif isinstance(failure, Lost):
-        fix = "Check host and port: whatever listens there may speak another protocol, or forbid this address."
-    else:
-        fix = advice.for_failure(failure, course.target)
+    fix = advice.for_first_words(failure, course.target)
     course.report.add(TLS, "connection", failure.text, level=Level.PROBLEM, fix=fix)
 
 

@@ -52,6 +52,13 @@ class Answer:
             raise NotPostgres("a query that has a row was answered without one")
         return self.rows[0][0] or ""
 
+    @property
+    def number(self) -> int:
+        """`value` as a number."""
+        if not self.value.isdecimal():
+            raise NotPostgres("a query for a number was answered with something else")
+        return int(self.value)
+
 
 class Wire:
     """A connection that is logged in, once `login` has returned."""
