@@ -203,7 +203,7 @@ def demo(ctx: click.Context, keep: bool) -> None:
 @click.option("--database", default="", metavar="NAME", help="With --upstream: which database; else as the user.")
 @click.option("--upstream-tls", type=click.Choice(TLS_MODES), help="Instead of the URL's sslmode.")
 @click.option("--upstream-ca", type=_FILE, default="", metavar="FILE", help="Instead of the URL's sslrootcert.")
-@click.option("--json", "is_json", is_flag=True, help="For machines; docs/check.md has the keys.")
+@click.option("--json", is_flag=True, help="For machines; docs/check.md has the keys.")
 @click.pass_context
 def check_upstream(ctx: click.Context, /, **options: Any) -> None:
     """Look at a pooler or server as an app would meet it.
@@ -220,7 +220,7 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
 
     options["is_typed"] = ctx.get_parameter_source("url") is ParameterSource.COMMANDLINE
     target = target_from(options, ctx.parent.params if ctx.parent is not None else {})
-    ctx.exit(run_check(target, is_json=options["is_json"]))
+    ctx.exit(run_check(target, is_json=options["json"]))
 
 
 @command.command("run", context_settings={"allow_interspersed_args": False})

@@ -70,11 +70,28 @@ def for_failure(failure: CheckFailure, target: Target) -> str:
             "Put it in PGPASSWORD or in ~/.pgpass (HOST:PORT:DATABASE:USER:PASSWORD, chmod 600), or in the URL behind"
             " the user, percent-encoded; on a terminal it is asked for."
         )
-    if isinstance(failure, Lost | NoAnswer):
+    if isinstance(failure, NoAnswer):
+        return (
+            "It may hang or be overloaded, or wait for a server that is free: its log may say why, the server's, or the"
+            " pooler's."
+        )
+    if isinstance(failure, Lost):
         return "Its log says why: the server's, or the pooler's, or that of a proxy or firewall in between."
     if isinstance(failure, NotPostgres):
         return "Check host and port: a web server, or another protocol's, may be listening there."
     return ""
+
+
+def for_first_words(failure: CheckFailure, target: Target) -> str:
+    """What to do where a connection is made, and then already the first exchange on it fails."""
+    if isinstance(failure, NoAnswer):
+        return (
+            "Whatever listens there may hang or be overloaded, or speak another protocol: look at its log, or start"
+            " it anew; check host and port."
+        )
+    if isinstance(failure, Lost):
+        return "Check host and port: whatever listens there may speak another protocol, or forbid this address."
+    return for_failure(failure, target)
 
 
 def _for_refusal(refused: Refused, target: Target) -> str:
@@ -126,7 +143,8 @@ def for_no_connection(attempts: list[Attempt], target: Target) -> str:
     """What to do where no address answers."""
     first = attempts[0].address
     if all(attempt.is_ipv6 and attempt.has_no_route for attempt in attempts):
-        text = f"{first.host} has IPv6 addresses only, and this machine has no way to them."
+        what = "is an IPv6 address" if ":" in first.host else "has IPv6 addresses only"
+        text = f"{first.host} {what}, to which this machine has no way."
         if is_under(first.host, SUPABASE_DIRECT):
             pooler = "aws-<index>-<region>.pooler.supabase.com:6543, user postgres.<project-ref>"
             return f"{text} Use the pooler, which has IPv4: {pooler}."

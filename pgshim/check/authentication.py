@@ -62,7 +62,8 @@ class Authentication:
                 self.method = "md5"
                 return PasswordMessage(md5_answer(self._user, self._needed(), salt))
             case backend.AuthenticationSASL(mechanisms):
-                self.method, self.mechanisms = SCRAM, tuple(mechanism.decode() for mechanism in mechanisms)
+                self.method = SCRAM
+                self.mechanisms = tuple(mechanism.decode("utf-8", "replace") for mechanism in mechanisms)
                 return self._first()
             case backend.AuthenticationSASLContinue(data):
                 return self._second(data)
@@ -79,6 +80,11 @@ class Authentication:
     def _needed(self) -> str:
         if self._password is None:
             raise PasswordNeeded(f"the server asks for a password ({self.method}), and there is none")
+        try:
+            self._password.encode()
+        except UnicodeEncodeError:
+            # The environment and files give such bytes as surrogates.
+            raise LoginFailure("the password is not UTF-8", "Give it in UTF-8, in a URL percent-encoded.") from None
         return self._password
 
     def _first(self) -> Message:

@@ -37,6 +37,8 @@ class Course:
     parameters: list[Outcome] = field(default_factory=list)
     pipelining: Pipelining | None = None
     recommendation: Recommendation | None = None
+    #: What only a fault of the check itself explains; the tests look here.
+    unforeseen: list[Exception] = field(default_factory=list)
 
     async def connect(self, *, database: str = "", extra: Sequence[tuple[str, str]] = ()) -> Wire:
         """Another connection like the first one. Raises CheckFailure."""

@@ -74,7 +74,7 @@ class Statements:
 
 async def process_id(wire: Wire, timeout: float = REPLY_TIMEOUT) -> int:
     """Of the server that answers. Raises CheckFailure."""
-    return int((await wire.query("SELECT pg_catalog.pg_backend_pid()", timeout)).value)
+    return (await wire.query("SELECT pg_catalog.pg_backend_pid()", timeout)).number
 
 
 async def find_mode(wire: Wire, connect: Connect) -> PoolMode:

@@ -116,7 +116,7 @@ async def _ask_console(course: Course) -> None:
         if version.error is None and version.rows:
             seen.console_version = version.value
             rows = (await wire.query("SHOW CONFIG")).rows
-            said = {row[0]: row[1] for row in rows}
+            said = {row[0]: row[1] for row in rows if len(row) > 1}
             found = {name: said[name] for name in _CONFIGURATION if said.get(name)}
             course.report.data["pooler_configuration"] = found
     except CheckFailure as failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -28,7 +29,7 @@ class Printer:
         is_terminal = sys.stdout.isatty()
         columns = shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns if is_terminal else _PLAIN_WIDTH
         self._width = max(width or min(columns, _WIDEST), _NARROWEST)
-        self._write = write or (_with_rich() if is_terminal and find_spec("rich") else _plainly)
+        self._write = write or (_with_rich() if is_terminal and _may_be_styled() else _plainly)
         self._section = ""
 
     def title(self, text: str) -> None:
@@ -62,14 +63,25 @@ class Printer:
 
     def _wrapped(self, text: str, less: int = 0) -> list[str]:
         width = max(self._width - _INDENT - less, 20)
-        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False) or [""]
+        # What a server says is not to steer the terminal.
+        shown = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+        return textwrap.wrap(shown, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _may_be_styled() -> bool:
+    """NO_COLOR speaks of colours alone; bold without them tells nothing, so all is left out."""
+    return not os.environ.get("NO_COLOR") and find_spec("rich") is not None
 
 
 def _plainly(pieces: list[tuple[str, str]]) -> None:
     line = "".join(text for text, _ in pieces).rstrip()
-    # A terminal or a pipe in another encoding gets a question mark, not a traceback.
+    print(_encodable(line), flush=True)
+
+
+def _encodable(text: str) -> str:
+    """A terminal or a pipe in another encoding gets a question mark, not a traceback."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "replace").decode(encoding), flush=True)
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _with_rich() -> Write:
@@ -77,4 +89,4 @@ def _with_rich() -> Write:
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    return lambda pieces: console.print(Text.assemble(*pieces))
+    return lambda pieces: console.print(Text.assemble(*((_encodable(text), style) for text, style in pieces)))

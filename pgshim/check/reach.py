@@ -10,7 +10,7 @@ from pgshim.addresses import Address
 from pgshim.check import advice, certificates, network
 from pgshim.check.authentication import SCRAM_PLUS
 from pgshim.check.course import Course
-from pgshim.check.failures import CheckFailure, Lost, NoAnswer, PasswordNeeded, Refused, TlsFailure
+from pgshim.check.failures import CheckFailure, PasswordNeeded, Refused, TlsFailure
 from pgshim.check.identity import UNKNOWN, of_refusal
 from pgshim.check.network import Attempt
 from pgshim.check.report import Level
@@ -83,15 +83,14 @@ async def look_at_tls(course: Course) -> bool:
     assert attempt is not None
     data: dict[str, object] = {"mode": target.tls.mode, "is_encrypted": False}
     report.data["tls"] = data
-    if attempt.address.is_unix:
-        report.add(TLS, "", "none on a Unix socket: nothing leaves the machine", level=Level.PLAIN)
-        course.wire = await Wire.open(target, attempt)
-        return True
     try:
         course.wire = await Wire.open(target, attempt)
     except CheckFailure as failure:
         await _add_tls_failure(course, failure)
         return False
+    if attempt.address.is_unix:
+        report.add(TLS, "", "none on a Unix socket: nothing leaves the machine", level=Level.PLAIN)
+        return True
     if course.wire.tls is None:
         _add_no_tls(course)
         return True
@@ -119,18 +118,32 @@ def _add_no_tls(course: Course) -> None:
 
 async def _add_tls_failure(course: Course, failure: CheckFailure) -> None:
     """Why there is no connection; where it is the certificate, what it says."""
-    assert course.attempt is not None
-    text, fix = failure.text, advice.for_failure(failure, course.target)
     if isinstance(failure, TlsFailure) and failure.verify_message:
-        unverified = replace(course.target, tls=replace(course.target.tls, mode="require"))
-        wire = await Wire.open(unverified, course.attempt)
-        certificate = wire.tls.getpeercert(binary_form=True) if wire.tls is not None else None
-        await wire.leave()
-        await _look_at_certificate(course, certificate or b"", failure.verify_message)
-        return
-    if isinstance(failure, Lost | NoAnswer):
-        fix = "Check host and port: whatever listens there may speak another protocol, or forbid this address."
-    course.report.add(TLS, "connection", text, level=Level.PROBLEM, fix=fix)
+        try:
+            certificate = await _unverified(course)
+        except CheckFailure as other:
+            # Without a CA nobody has been spoken to until now: the server may have no TLS at all.
+            if not isinstance(other, TlsFailure):
+                text = f"does not pass: {failure.verify_message}"
+                fix = "Give sslrootcert a PEM file with the CA's certificate."
+                course.report.add(TLS, course.target.tls.mode, text, level=Level.PROBLEM, fix=fix)
+            failure = other
+        else:
+            await _look_at_certificate(course, certificate, failure.verify_message)
+            return
+    fix = advice.for_first_words(failure, course.target)
+    course.report.add(TLS, "connection", failure.text, level=Level.PROBLEM, fix=fix)
+
+
+async def _unverified(course: Course) -> bytes:
+    """The server's certificate (DER), whoever signed it. Raises CheckFailure."""
+    assert course.attempt is not None
+    target = replace(course.target, tls=replace(course.target.tls, mode="require"))
+    wire = await Wire.open(target, course.attempt)
+    assert wire.tls is not None
+    certificate = wire.tls.getpeercert(binary_form=True)
+    await wire.leave()
+    return certificate or b""
 
 
 async def _look_at_certificate(course: Course, der: bytes, refused: str = "") -> None:

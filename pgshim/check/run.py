@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from pgshim.check.failures import CheckFailure
+from pgshim.check.failures import CheckFailure, PasswordNeeded
 from pgshim.check.report import Level, Report
 from pgshim.check.target import Target
 from pgshim.errors import ConfigurationError
@@ -76,19 +79,44 @@ async def check(course: Course) -> None:
     try:
         for name, step in reach.STEPS:
             course.report.begin(name)
-            if not await step(course):
+            has_way_on = False
+            with _held(course, name):
+                has_way_on = await step(course)
+            if not has_way_on:
                 return
         for name, look_at in look.STEPS:
             course.report.begin(name)
-            try:
-                await look_at(course)
-            except CheckFailure as failure:
-                text = f"could not be found out: {failure.text}"
-                course.report.add(name, name.lower(), text, level=Level.WARNING, fix=for_failure(failure, target))
-        look.come_to_a_verdict(course)
+            seen = len(course.unforeseen)
+            with _held(course, name):
+                try:
+                    await look_at(course)
+                except CheckFailure as failure:
+                    text = f"could not be found out: {failure.text}"
+                    course.report.add(name, name.lower(), text, level=Level.WARNING, fix=for_failure(failure, target))
+            if len(course.unforeseen) > seen and course.wire is not None:
+                # Replies may be on their way on it that nobody waits for.
+                await course.wire.leave()
+        with _held(course, look.VERDICT):
+            look.come_to_a_verdict(course)
     finally:
         if course.wire is not None:
             await course.wire.close()
+
+
+@contextmanager
+def _held(course: Course, section: str) -> Iterator[None]:
+    """A fault of the check in a step is a line of its section. Its own text may hold a secret: its place has to do."""
+    try:
+        yield
+    except (ConfigurationError, BrokenPipeError):
+        raise
+    except Exception as error:
+        course.unforeseen.append(error)
+        places = [(frame.f_globals.get("__name__", ""), line) for frame, line in walk_tb(error.__traceback__)]
+        module, line = [place for place in places if place[0].startswith("pgshim.")][-1]
+        text = f"not known: the check failed here ({type(error).__name__} in {module}, line {line})"
+        fix = "This is a fault of pgshim check; please report it, with this line."
+        course.report.add(section, section.lower(), text, level=Level.PROBLEM, fix=fix)
 
 
 def _as_variable(label: str, text: str) -> str:
@@ -101,7 +129,30 @@ def _ask_on_terminal() -> Callable[[Target], Target] | None:
         return None
 
     def ask(target: Target) -> Target:
-        password = getpass.getpass(f"Password for user {target.user}: ")
+        try:
+            with _interruptible():
+                password = getpass.getpass(f"Password for user {target.user}: ")
+        except KeyboardInterrupt:
+            # The prompt's line is not at its end.
+            print(file=sys.stderr, flush=True)
+            raise
+        except EOFError:
+            print(file=sys.stderr, flush=True)
+            raise PasswordNeeded("the server asks for a password, and none was typed") from None
         return replace(target, password=password or None, password_source="the prompt")
 
     return ask
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """asyncio's own handler only cancels the task, which shows when it waits again: not while it waits for a person."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler in (signal.SIG_IGN, None):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

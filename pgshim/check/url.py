@@ -55,6 +55,7 @@ def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_
     for name, variable in _ENVIRONMENT.items():
         if not given.get(name) and environment.get(variable):
             given[name] = environment[variable]
+    _check_encoding(given)
     addresses = _addresses(given.get("host", ""), given.get("port", ""))
     user = given.get("user") or _own_name()
     tls = _tls(given, addresses)
@@ -73,6 +74,15 @@ def read_url(text: str, environment: Mapping[str, str] = os.environ, *, connect_
         connect_timeout=_timeout(given.get("connect_timeout", ""), connect_timeout),
         remarks=tuple(_remarks(url, text, query, given)),
     )
+
+
+def _check_encoding(given: Mapping[str, str]) -> None:
+    """Python gives bytes that are not UTF-8 as surrogates, with which nothing can be sent or printed."""
+    for name, value in given.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(f"URL: {name} is not UTF-8; write it in UTF-8, percent-encoded") from None
 
 
 def from_address(address: Address, user: str, database: str, *, connect_timeout: float) -> Target:
@@ -162,8 +172,8 @@ def _addresses(hosts: str, ports: str) -> tuple[Address, ...]:
 
 
 def _address(host: str, number: str) -> Address:
-    port = int(number) if number.isdigit() else DEFAULT_PORT
-    if number and not (number.isdigit() and 0 < port < 65536):
+    port = int(number) if number.isdecimal() else DEFAULT_PORT
+    if number and not (number.isdecimal() and 0 < port < 65536):
         raise ConfigurationError("URL: a port is a number from 1 to 65535")
     return Address(path=socket_path(host, port)) if host.startswith("/") else Address(host or "localhost", port)
 
@@ -194,15 +204,13 @@ def _tls(given: Mapping[str, str], addresses: tuple[Address, ...]) -> Tls:
 def _timeout(text: str, default: float) -> float:
     if not text:
         return default
-    if not text.strip().isdigit():
+    if not text.strip().isdecimal():
         raise ConfigurationError(f"URL: '{text}' is no connect_timeout; give seconds")
     # "Zero, negative, or not specified means wait indefinitely"; nobody wants that of a check.
     return float(text) or default
 
 
-def _remarks(
-    url: DatabaseUrl, written: str, query: Mapping[str, str], given: Mapping[str, str]
-) -> Iterator[Remark]:
+def _remarks(url: DatabaseUrl, written: str, query: Mapping[str, str], given: Mapping[str, str]) -> Iterator[Remark]:
     scheme = url.scheme
     plain, _, driver = scheme.partition("+")
     if driver:

@@ -52,6 +52,13 @@ class Answer:
             raise NotPostgres("a query that has a row was answered without one")
         return self.rows[0][0] or ""
 
+    @property
+    def number(self) -> int:
+        """`value` as a number."""
+        if not self.value.isdecimal():
+            raise NotPostgres("a query for a number was answered with something else")
+        return int(self.value)
+
 
 class Wire:
     """A connection that is logged in, once `login` has returned."""
@@ -137,9 +144,13 @@ class Wire:
         self._writer.write(b"".join(message.encode() for message in messages))
 
     async def write_now(self, *messages: Message) -> None:
-        """Messages in one write, which has a segment of its own: a moment passes before the next one."""
+        """Messages in one write, which has a segment of its own: a moment passes before the next one. Raises Lost."""
         self.send(*messages)
-        await self._writer.drain()
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            self.is_lost = True
+            raise Lost(f"the connection was lost: {reason(error)}") from error
         await asyncio.sleep(_A_MOMENT)
 
     async def answer(self, timeout: float = REPLY_TIMEOUT) -> Answer:
@@ -158,7 +169,8 @@ class Wire:
                     return found
                 if isinstance(message, backend.ErrorResponse) and found.error is None:
                     found.error = Refused(message)
-                elif isinstance(message, backend.DataRow):
+                elif isinstance(message, backend.DataRow) and message.values:
+                    # Nothing that is asked here has rows without columns.
                     found.rows.append(tuple(map(_text, message.values)))
 
     async def close(self) -> None:
@@ -180,6 +192,7 @@ class Wire:
         try:
             type_code, length = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
             if not 4 <= length <= _LARGEST:
+                self.is_lost = True
                 raise NotPostgres("what answers there does not speak PostgreSQL's protocol")
             message = backend.decode(type_code, await self._reader.readexactly(length - 4))
         except asyncio.IncompleteReadError as error:
@@ -193,6 +206,7 @@ class Wire:
             self.is_lost = True
             raise Lost(f"the connection was lost: {reason(error)}") from error
         except PgshimError as error:
+            self.is_lost = True
             raise NotPostgres(f"what answers there does not speak PostgreSQL's protocol: {error.message}") from error
         if isinstance(message, backend.ParameterStatus):
             self.parameters[message.name.decode("utf-8", "replace")] = message.value.decode("utf-8", "replace")

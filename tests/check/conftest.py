@@ -1,9 +1,12 @@
 """Real servers to be checked, and a check as the tests run it: in this process, its lines kept."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -64,7 +67,37 @@ def checked_target(target: Target, *, ask: Callable[[Target], Target] | None = N
             await check(course)
 
     asyncio.run(limited())
+    # A check has a line for its own faults; they are faults all the same.
+    for error in course.unforeseen:
+        raise error
     return Checked(course, lines)
+
+
+@contextmanager
+def answering(*replies: bytes) -> Iterator[int]:
+    """A port where each read is answered with the next of `replies`; behind the last, the connection is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                for reply in replies:
+                    if not connection.recv(4096):
+                        break
+                    connection.sendall(reply)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    Thread(target=answer, args=(connection,), daemon=True).start()
+
+        thread = Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,11 @@ def authentication(password: str | None = "secret") -> Authentication:
     return Authentication("app", password, may_send_in_clear=False)
 
 
+def test_a_password_that_is_no_text_is_not_sent() -> None:
+    with pytest.raises(LoginFailure, match="not UTF-8"):
+        authentication("p\udcff").answer(backend.AuthenticationMD5Password(b"salt"))
+
+
 def exchange(ours: Authentication, password: str) -> str:
     """A SCRAM exchange with a server that knows `password`; its last word."""
     mechanism = ScramMechanism("SCRAM-SHA-256")

@@ -82,6 +82,20 @@ def test_a_problem_is_exit_code_1_in_both() -> None:
     assert finding["fix"].startswith("Nothing listens")
 
 
+@pytest.mark.parametrize("words", [["?sslmode=verify-full"], ["", "--upstream-tls", "verify-ca"]])
+def test_no_tls_and_no_ca_is_json_too(words: list[str], pooler: PgBouncer) -> None:
+    query, *options = words
+    done = pgshim("check", "--json", pooler.endpoint().url + query, *options)
+    assert (done.returncode, done.stderr) == (1, "")
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (finding["section"], finding["level"]) == ("tls", "problem")
+
+
+def test_json_may_be_asked_for_in_the_environment() -> None:
+    done = pgshim("check", "postgresql://u:p@127.0.0.1:1/d", PGSHIM_CHECK_JSON="1")
+    assert json.loads(done.stdout)["exit_code"] == 1
+
+
 def test_options_in_place_of_a_url(pooler: PgBouncer) -> None:
     endpoint = pooler.endpoint()
     address = f"127.0.0.1:{pooler.port}"
@@ -108,6 +122,9 @@ def test_the_url_may_come_from_the_environment() -> None:
         ([], "nothing to check"),
         (["nonsense"], "postgresql://USER"),
         (["postgresql://u:hunter2@x@h/d"], "%40"),
+        (["postgresql://u\udcff@h/d"], "user is not UTF-8"),
+        (["postgresql://h/d?connect_timeout=\u00b2"], "is no connect_timeout"),
+        (["postgresql://h/d?port=\u00b2"], "a port is a number"),
         (["postgresql://h/d", "--upstream", "h:1"], "exclude each other"),
         (["postgresql://h/d", "--user", "u"], "--user goes with --upstream"),
         (["--upstream", "h"], "'h' has no port"),

@@ -3,9 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from threading import Thread
 from typing import Any
 
 import psycopg
@@ -16,7 +14,7 @@ from pgshim.check.target import Target
 from pgshim.demo.processes import Endpoint
 from pgshim.demo.servers import PgBouncer, PostgresServer
 from pgshim.protocol import backend
-from tests.check.conftest import Checked, checked
+from tests.check.conftest import Checked, answering, checked
 from tests.poolers.setups import Supavisor
 
 NOBODY = {"clear": "p1", "trusted": "p2", "hashed": "p3", "barred": "p4", "unknown": "p5"}
@@ -36,32 +34,6 @@ class PickyServer(PostgresServer):
 def picky() -> Iterator[PostgresServer]:
     with PickyServer(users=NOBODY, settings={"password_encryption": "md5"}) as server:
         yield server
-
-
-@contextmanager
-def answering(*replies: bytes) -> Iterator[int]:
-    """A port where each read is answered with the next of `replies`; behind the last, the connection is closed."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            try:
-                while True:
-                    connection, _ = listener.accept()
-                    with connection:
-                        for reply in replies:
-                            if not connection.recv(4096):
-                                break
-                            connection.sendall(reply)
-            except OSError:
-                return
-
-        thread = Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
 
 
 def only_problem(found: Checked) -> str:
@@ -199,12 +171,16 @@ def resolved_to(patch: pytest.MonkeyPatch, *addresses: str, error: OSError) -> N
 
 @pytest.mark.parametrize(
     ("host", "words"),
-    [("db.abcdefgh.supabase.co", "aws-<index>-<region>.pooler.supabase.com:6543"), ("db.example", "a host with IPv4")],
+    [
+        ("db.abcdefgh.supabase.co", "has IPv6 addresses only, to which this machine has no way. Use the pooler"),
+        ("db.abcdefgh.supabase.co", "aws-<index>-<region>.pooler.supabase.com:6543"),
+        ("db.example", "has IPv6 addresses only, to which this machine has no way. Use a host with IPv4"),
+        ("[2001:db8::1]", "2001:db8::1 is an IPv6 address, to which"),
+    ],
 )
 def test_a_host_with_ipv6_alone_from_a_machine_without(host: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved_to(monkeypatch, "2001:db8::1", error=OSError(errno.ENETUNREACH, "Network is unreachable"))
     text = only_problem(checked(f"postgresql://postgres:p@{host}:5432/postgres"))
-    assert "IPv6 addresses only" in text
     assert words in text
 
 
@@ -240,6 +216,15 @@ def test_who_only_listens() -> None:
         port = listener.getsockname()[1]
         text = only_problem(checked(f"postgresql://u:p@127.0.0.1:{port}/d?connect_timeout=1"))
     assert "no answer in time" in text
+    assert "may hang or be overloaded, or speak another protocol" in text
+
+
+def test_who_hangs_at_the_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgshim.check.wire.REPLY_TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"postgresql://u:p@127.0.0.1:{listener.getsockname()[1]}/d?sslmode=disable&connect_timeout=1"
+        text = only_problem(checked(url))
+    assert text.startswith("no answer within 1 s It may hang or be overloaded")
 
 
 @pytest.mark.parametrize("replies", [[], [b"N"], [b"N", b""]])

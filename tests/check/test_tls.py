@@ -12,7 +12,7 @@ from pgshim.check.certificates import Certificate, where_to_get
 from pgshim.check.url import read_url
 from pgshim.demo.servers import PgBouncer, PgshimProcess, PostgresServer, TlsFiles
 from pgshim.errors import ConfigurationError
-from tests.check.conftest import checked
+from tests.check.conftest import answering, checked
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,22 @@ def test_a_certificate_that_has_signed_itself(pooler: PgBouncer) -> None:
     assert "signed by itself" in found.text
 
 
-def test_a_server_without_tls_where_it_is_insisted_on(pooler: PgBouncer) -> None:
-    found = checked(pooler.endpoint().url + "?sslmode=require")
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_a_server_without_tls_where_it_is_insisted_on(mode: str, pooler: PgBouncer) -> None:
+    """Whether there is a CA or not: there is no certificate."""
+    found = checked(pooler.endpoint().url + f"?sslmode={mode}")
     assert found.exit_code == 1
-    assert "does not offer TLS" in found.problems[0].text
+    (problem,) = found.problems
+    assert (problem.label, problem.text) == ("connection", "the server does not offer TLS, and it is insisted on")
+    assert "sslmode=prefer" in problem.fix
+
+
+def test_no_ca_and_nobody_who_speaks_tls() -> None:
+    with answering() as port:
+        found = checked(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=verify-full&connect_timeout=2")
+    assert [problem.label for problem in found.problems] == ["verify-full", "connection"]
+    assert "there is no ~/.postgresql/root.crt" in found.problems[0].text
+    assert "closed when TLS was asked for" in found.problems[1].text
 
 
 def test_a_pooler_that_insists_on_tls(pooler_with_tls: PgBouncer) -> None:
