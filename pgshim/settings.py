@@ -166,6 +166,7 @@ def check(settings: Settings) -> None:
         raise ConfigurationError("--trace-values needs --trace; give both, as in --trace=FILE --trace-values")
     _check_upstream_tls(settings)
     _check_session(settings)
+    _check_loop(settings)
     _check_metrics(settings)
     if settings.has_tls or settings.allow_plaintext:
         return
@@ -187,6 +188,21 @@ def _check_session(settings: Settings) -> None:
     for address in settings.session_listen:
         if address in settings.listen and (address.port or address.is_unix):
             raise ConfigurationError(f"--session-listen {address} is --listen's as well; give it another address")
+
+
+def _check_loop(settings: Settings) -> None:
+    """pgshim is not its own upstream: each connection would make another one, up to the last."""
+    upstreams = [("--upstream", settings.upstream)]
+    if settings.session_upstream is not None:
+        upstreams.append(("--session-upstream", settings.session_upstream))
+    listeners = [("--listen", address) for address in settings.listen]
+    listeners += [("--session-listen", address) for address in settings.session_listen]
+    for option, upstream in upstreams:
+        for ours, address in listeners:
+            if address.is_reached_by(upstream):
+                raise ConfigurationError(
+                    f"{option} {upstream} is pgshim's own {ours}; give the pooler's address, or {ours} another port"
+                )
 
 
 def _check_metrics(settings: Settings) -> None:

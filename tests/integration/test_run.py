@@ -283,7 +283,7 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
 
 def test_no_command_is_exit_code_2() -> None:
     result = subprocess.run([*PGSHIM, "run"], env=environment(**NOWHERE), capture_output=True, text=True, timeout=30)
-    assert (result.returncode, result.stderr) == (2, "pgshim: Missing argument 'COMMAND [ARGUMENT]...'.\n")
+    assert (result.returncode, result.stderr) == (2, "pgshim: run needs a command; write it behind --, as in pgshim run -- uvicorn app:app\n")
 
 
 def test_metrics_are_served_while_the_command_runs(plain_stack: "Stack", tmp_path: Path) -> None:
