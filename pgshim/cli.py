@@ -1,4 +1,4 @@
-"""The command line: click options -> `Settings`. The only module, with the demo's, that knows click.
+"""The command line: click options -> `Settings`. With `pgshim.usage`, the only module that knows click.
 
 What runs is imported only when it is due, so that `--help` and a bad option cost nothing.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -164,9 +165,10 @@ def _no_such_option(error: click.NoSuchOption, context: click.Context) -> str:
         for command, each in context.command.commands.items():
             if _option_of(each, name) is not None:
                 return f"{name} is an option of {command}; write it behind that, as in pgshim {command} {name}"
+    there = [option for each in context.command.params for option in (*each.opts, *each.secondary_opts)]
     fix = f"{context.command_path} --help has all there are"
-    if error.possibilities:
-        fix = f"did you mean {' or '.join(error.possibilities)}?"
+    if near := get_close_matches(name, there, n=1, cutoff=0.8):
+        fix = f"did you mean {near[0]}? {fix}"
     return f"{_shown(name)} is no option of {context.command_path}; {fix}"
 
 

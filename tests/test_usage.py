@@ -26,7 +26,10 @@ UP = ["--upstream", NOWHERE]
         ),
         (["--bogus"], "'--bogus' is no option of pgshim; pgshim --help has all there are"),
         (["check", "--bogus"], "'--bogus' is no option of pgshim check; pgshim check --help has all there are"),
-        (["--workrs", "2"], "'--workrs' is no option of pgshim; did you mean --workers?"),
+        (
+            ["--workrs", "2"],
+            "'--workrs' is no option of pgshim; did you mean --workers? pgshim --help has all there are",
+        ),
         (
             ["run", "--log-level", "debug", "--", "true"],
             "--log-level is an option of pgshim's own; write it in front of run, as in pgshim --log-level ... run",
@@ -37,8 +40,8 @@ UP = ["--upstream", NOWHERE]
         (["demo", "extra"], "'extra' is more than pgshim demo takes; leave it out"),
         (
             ["--trace", "out.txt"],
-            "'out.txt' is no command of pgshim's; give one of check, demo, run, or leave it out; a file for the trace is"
-            " given as --trace=out.txt",
+            "'out.txt' is no command of pgshim's; give one of check, demo, run, or leave it out; a file for the trace"
+            " is given as --trace=out.txt",
         ),
         (
             ["--upstream", "127.0.0.1:6499", "--listen", "6499"],

@@ -68,6 +68,8 @@ async def serve(
     else:
         values = {**values, **_from_url(given, values)}
     values["listen"] = parse_addresses("listen", listen)
+    if not values["listen"]:
+        raise ConfigurationError("--listen: there is no address; give one, as in '127.0.0.1:0'")
     _check_features(values["allow"])
     server = Server(settings_from(values), descriptor_limit())
     if values.get("require_upstream"):
