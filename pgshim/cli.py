@@ -5,6 +5,7 @@ What runs is imported only when it is due, so that `--help` and a bad option cos
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -211,7 +212,7 @@ def run_command(
 
 
 def _run(options: dict[str, Any]) -> int:
-    settings = settings_from(options)
+    settings = settings_from(options, has_sockets="LISTEN_FDS" in os.environ)
     from pgshim.proxy import log
     from pgshim.proxy.listen import ListenError
     from pgshim.proxy.run import run

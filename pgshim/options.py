@@ -19,8 +19,11 @@ Name = str | os.PathLike[str]
 Listen = int | str | Sequence[int | str]
 
 
-def settings_from(options: Mapping[str, Any]) -> Settings:
-    """The settings that parsed options give. Raises ConfigurationError for those that do not go together."""
+def settings_from(options: Mapping[str, Any], *, has_sockets: bool = False) -> Settings:
+    """The settings that parsed options give. Raises ConfigurationError for those that do not go together.
+
+    has_sockets -- as for `pgshim.settings.check`
+    """
     upstream: Address | None = options["upstream"]
     if upstream is None:
         raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
@@ -35,7 +38,7 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
             default = default_upstream_tls(options[name], bool(options["upstream_ca"]))
             values[f"{name}_tls"] = options["upstream_tls"] or default
     settings = Settings(**values)
-    check(settings)
+    check(settings, has_sockets=has_sockets)
     return settings
 
 
@@ -92,7 +95,11 @@ def parse_option(name: str, read: Callable[[Any], _T], given: Any) -> _T:
     try:
         return read(given)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--{name.replace('_', '-')}: {error.message}") from None
+        message = error.message
+        if isinstance(given, str) and "://" in given:
+            # It may hold a password.
+            message = message.replace(repr(given), "a URL").replace(given, "a URL")
+        raise ConfigurationError(f"--{name.replace('_', '-')}: {message}") from None
 
 
 def parse_addresses(name: str, given: Any) -> tuple[tuple[Address, ...], ...]:

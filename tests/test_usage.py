@@ -45,7 +45,7 @@ UP = ["--upstream", NOWHERE]
         ),
         (
             ["--upstream", "127.0.0.1:6499", "--listen", "6499"],
-            "--upstream 127.0.0.1:6499 is pgshim's own --listen; give the pooler's address, or --listen another port",
+            "--upstream 127.0.0.1:6499 is where pgshim itself listens; give the pooler's address, or another --listen",
         ),
     ],
 )
