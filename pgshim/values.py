@@ -126,7 +126,7 @@ def several(given: Any) -> tuple[Any, ...]:
     """What is given one by one or together: text, a port, or a sequence of them."""
     if isinstance(given, str | int) and not isinstance(given, bool):
         return (given,)
-    if isinstance(given, Sequence | set | frozenset):
+    if isinstance(given, Sequence | set | frozenset) and not isinstance(given, bytes | bytearray):
         return tuple(given)
     raise ConfigurationError(f"{given!r} is neither text nor a list; give one of them")
 

@@ -215,6 +215,7 @@ def test_signals_and_logging_stay_as_they_are(run: Any, url: str) -> None:
         (NOWHERE, {"allow": [1]}, ["--allow: 1 is not text"]),
         (None, {}, ["--upstream: None is not an address; give text as 'HOST:PORT'"]),
         (NOWHERE, {"listen": None}, ["--listen: None is neither text nor a list"]),
+        (NOWHERE, {"listen": b"1"}, ["--listen: b'1' is neither text nor a list"]),
         (NOWHERE, {"listen": []}, ["--listen: there is no address; give one"]),
         (NOWHERE, {"listen": [True]}, ["--listen: True is not an address; give a port"]),
         (NOWHERE, {"listen": 99999}, ["--listen", "'99999'", "over 65535"]),
