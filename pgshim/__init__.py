@@ -6,14 +6,16 @@ them) <- `pgshim.proxy` (sockets). ARCHITECTURE.md is the map.
 
 from typing import TYPE_CHECKING, Any
 
-from pgshim.errors import ConfigurationError
+from pgshim.errors import ConfigurationError, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from pgshim.options import ServeOptions
     from pgshim.proxy.listen import ListenError
     from pgshim.proxy.serve import ServedAddress, serve
 
-__all__ = ["ConfigurationError", "ListenError", "ServeOptions", "ServedAddress", "__version__", "serve"]
+__all__ = [
+    "ConfigurationError", "ListenError", "ServeOptions", "ServedAddress", "UpstreamUnreachable", "__version__", "serve",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 

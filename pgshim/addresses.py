@@ -35,10 +35,28 @@ class Address:
         """Whether nothing sent there leaves the machine."""
         return self.is_unix or is_loopback_host(self.host)
 
+    def is_reached_by(self, target: Address) -> bool:
+        """Whether who connects to `target` comes to the server that listens here, as far as the addresses say."""
+        if self.path or target.path:
+            return self.path == target.path
+        if self.port != target.port or not self.port:
+            return False
+        if self.host == "0.0.0.0" and is_loopback_host(target.host) and target.host != "::1":
+            return True
+        return not _hosts(self.host).isdisjoint(_hosts(target.host))
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _hosts(host: str) -> frozenset[str]:
+    """The addresses that a name of this machine stands for."""
+    if host == "localhost":
+        return frozenset({"127.0.0.1", "::1"})
+    # To connect to the address of none is to connect to loopback.
+    return frozenset({{"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host.lower())})
 
 
 def is_loopback_host(host: str) -> bool:
@@ -51,9 +69,10 @@ def parse_listen(text: str) -> tuple[Address, ...]:
 
     A directory means the socket in it that libpq looks for: /dir or /dir:PORT is /dir/.s.PGSQL.PORT.
     """
+    how = "write PORT, HOST:PORT, [IPv6]:PORT or unix:/path"
+    _refuse_secrets(text, how)
     if (path := _unix_path(text)) is not None:
         return (Address(path=_socket_in(path, DEFAULT_PORT)),)
-    how = "write PORT, HOST:PORT, [IPv6]:PORT or unix:/path"
     if text.isascii() and text.isdigit():
         port = _port(text, text, how)
         return Address("127.0.0.1", port), Address("::1", port, is_optional=True)
@@ -63,9 +82,7 @@ def parse_listen(text: str) -> tuple[Address, ...]:
 def parse_upstream(text: str) -> Address:
     """HOST:PORT, [IPv6]:PORT, /socket/dir:PORT, or the path of a Unix socket."""
     how = "write HOST:PORT, [IPv6]:PORT or /socket/dir:PORT"
-    if "://" in text:
-        # The URL may hold a password: it is not repeated.
-        raise ConfigurationError(f"a URL is not taken; {how}; user and database stay in the app's own URL")
+    _refuse_secrets(text, f"{how}; user and database stay in the app's own URL")
     if (path := _unix_path(text)) is not None:
         if re.search(r":\d+$", path) is None and _is_directory(path):
             path = path.rstrip("/")
@@ -77,8 +94,20 @@ def parse_upstream(text: str) -> Address:
         )
     if re.search(r":\d+$", text) is None:
         name = text.rstrip(":") or "HOST"
+        if (match := re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]+):(.+)", text)) is not None:
+            name, port = match.groups()
+            fix = f"write a number, as in {name}:{DEFAULT_PORT}"
+            raise ConfigurationError(f"the port '{port}' of '{text}' is not a number; {fix}")
         raise ConfigurationError(f"'{text}' has no port; write {name}:{DEFAULT_PORT}, or whatever the port is")
     return _tcp(text, how)
+
+
+def _refuse_secrets(text: str, how: str) -> None:
+    """What may hold a password is not repeated."""
+    if "://" in text:
+        raise ConfigurationError(f"a URL is not taken; {how}")
+    if "@" in text and not text.startswith(("/", "unix:")):
+        raise ConfigurationError(f"a user is not taken; {how}")
 
 
 def _unix_path(text: str) -> str | None:

@@ -1,10 +1,11 @@
-"""The command line: click options -> `Settings`. The only module, with the demo's, that knows click.
+"""The command line: click options -> `Settings`. With `pgshim.usage`, the only module that knows click.
 
 What runs is imported only when it is due, so that `--help` and a bad option cost nothing.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -13,58 +14,15 @@ import click
 from click.core import ParameterSource
 
 from pgshim import __version__
-from pgshim.addresses import DEFAULT_PORT, parse_listen, parse_upstream
+from pgshim.addresses import DEFAULT_PORT, parse_listen
 from pgshim.errors import ConfigurationError
 from pgshim.options import settings_from
-from pgshim.settings import LOG_LEVELS, TLS_MODES, parse_duration, parse_size
-
-
-class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
-    """A value that one of `pgshim.settings`' parsers reads."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ConfigurationError as error:
-            self.fail(error.message, param, ctx)
-
-
-_SIZE, _DURATION = _Parsed("size", parse_size), _Parsed("duration", parse_duration)
-_LISTEN, _UPSTREAM = _Parsed("address", parse_listen), _Parsed("address", parse_upstream)
-_FILE = click.Path(dir_okay=False)
-
-
-class _Option(click.Option):
-    """An option that stands under a heading in --help."""
-
-    def __init__(self, *args: Any, heading: str, **attributes: Any) -> None:
-        super().__init__(*args, **{"show_default": attributes.get("default") != "", "show_envvar": True, **attributes})
-        self.heading = heading
-
-
-class _Command(click.Group):
-    """Writes the options under their headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        headings: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                headings.setdefault(getattr(parameter, "heading", "Other"), []).append(record)
-        for heading, records in headings.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-        self.format_commands(ctx, formatter)
+from pgshim.usage import Group, Option, Parsed, Switch, Words, sentence, without_urls
+from pgshim.values import READERS
 
 
 def _option(heading: str, *names: str, **attributes: Any) -> Callable[[Any], Any]:
-    return click.option(*names, cls=_Option, heading=heading, **attributes)
+    return click.option(*names, cls=Option, heading=heading, **attributes)
 
 
 def _feature(text: str) -> str:
@@ -74,86 +32,86 @@ def _feature(text: str) -> str:
     return Feature.named(text)
 
 
-_FEATURE = _Parsed("feature", _feature)
+_FEATURE = Parsed("feature", _feature)
+_LISTEN, _UPSTREAM = Parsed("address", parse_listen), Parsed("address", READERS["upstream"])
+_FILE = Parsed("file", READERS["upstream_ca"])
 
 _CLIENTS, _UP, _SESSION = "Clients", "Upstream", "Session features"
 _LIMITS, _RUN = "Times and limits", "Running and logging"
-
-#: More are a slip: each has a core to keep busy.
-_MOST_WORKERS = 64
 
 _OPTIONS = [
     _option(_CLIENTS, "--listen", type=_LISTEN, multiple=True, default=(str(DEFAULT_PORT),), metavar="ADDRESS",
             help="PORT (127.0.0.1 and ::1), HOST:PORT, [IPv6]:PORT, or unix:/path; a directory means the socket in it"
             f" that libpq looks for with port {DEFAULT_PORT}, or with the port in unix:/dir:PORT. Repeatable."),
-    _option(_CLIENTS, "--tls-cert", type=_FILE, default="", metavar="FILE",
+    _option(_CLIENTS, "--tls-cert", default="", metavar="FILE",
             help="Certificate chain (PEM); offer TLS to clients. Read again on SIGHUP."),
-    _option(_CLIENTS, "--tls-key", type=_FILE, default="", metavar="FILE", help="Its key (PEM, unencrypted)."),
+    _option(_CLIENTS, "--tls-key", default="", metavar="FILE", help="Its key (PEM, unencrypted)."),
     _option(_CLIENTS, "--tls-self-signed", is_flag=True,
             help="Offer TLS with a certificate made at start, so that URLs with sslmode=require work unchanged."),
     _option(_CLIENTS, "--allow-plaintext", is_flag=True, help="Listen beyond loopback without TLS."),
-    _option(_UP, "--upstream", type=_UPSTREAM, metavar="ADDRESS", show_default="none: required",
+    _option(_UP, "--upstream", metavar="ADDRESS", show_default="none: required",
             help="The pooler: HOST:PORT, [IPv6]:PORT, /socket/dir:PORT, or the path of a Unix socket."),
-    _option(_UP, "--upstream-tls", type=click.Choice(TLS_MODES), default=None,
+    _option(_UP, "--upstream-tls", default=None,
             show_default="verify-full with --upstream-ca, require for known public poolers, else prefer",
             help="As libpq's sslmode."),
-    _option(_UP, "--upstream-ca", type=_FILE, default="", metavar="FILE",
+    _option(_UP, "--upstream-ca", default="", metavar="FILE",
             help="The CA that signed the upstream's certificate (PEM), or 'system' for this machine's roots."),
-    _option(_UP, "--upstream-cert", type=_FILE, default="", metavar="FILE", help="Client certificate (PEM)."),
-    _option(_UP, "--upstream-key", type=_FILE, default="", metavar="FILE", help="Its key (PEM, unencrypted)."),
-    _option(_UP, "--upstream-mode", type=click.Choice(["transaction", "session"]), default="transaction",
+    _option(_UP, "--upstream-cert", default="", metavar="FILE", help="Client certificate (PEM)."),
+    _option(_UP, "--upstream-key", default="", metavar="FILE", help="Its key (PEM, unencrypted)."),
+    _option(_UP, "--upstream-mode", default="transaction",
             help="transaction: make a transaction pooler safe; session: change nothing."),
-    _option(_UP, "--pipeline", type=click.Choice(["auto", "serial", "through"]), default="auto",
+    _option(_UP, "--pipeline", default="auto",
             help="serial: one batch at a time towards the upstream; through: as the client sends them, which PgBouncer"
             " takes from 1.21 on; auto: through if the upstream says at login that it is such a one, else serial."),
     _option(_UP, "--lazy-begin/--no-lazy-begin", default=True,
             help="Answer a BEGIN at once, and send it with the statement that follows: a round trip less."),
-    _option(_UP, "--describe-cache", type=click.IntRange(min=0), default=1000, metavar="N",
+    _option(_UP, "--describe-cache", default=1000, metavar="N",
             help="Tell a client at once what a server has said of a statement to another one, and verify it with the"
             " first execution; of the N statements used last. 0: ask for each client."),
-    _option(_UP, "--prewarm", type=click.IntRange(min=0), default=0, metavar="N",
+    _option(_UP, "--prewarm", default=0, metavar="N",
             help="Keep N connections to the upstream ready for clients that connect, TLS included; each counts there"
             " as a client that has yet to log in."),
     _option(_UP, "--tenant", default="", metavar="REF",
             help="Put .REF behind user names without a dot: Supabase's pooler finds a project by it."),
     _option(_UP, "--require-upstream", is_flag=True,
             help="Exit with code 1 if the upstream, or the session endpoint, cannot be reached at start."),
-    _option(_SESSION, "--session-upstream", type=_UPSTREAM, metavar="ADDRESS", show_default="none",
+    _option(_SESSION, "--session-upstream", metavar="ADDRESS", show_default="none",
             help="The session endpoint: a pooler in session mode, or the server itself. Clients choose it by the"
             " startup parameter pgshim.session=on, or by --session-listen; nothing of theirs is changed or refused."),
     _option(_SESSION, "--session-listen", type=_LISTEN, multiple=True, metavar="ADDRESS", show_default="none",
             help="Like --listen, for clients of the session endpoint. Repeatable."),
-    _option(_SESSION, "--unsafe", type=click.Choice(["refuse", "warn", "allow"]), default="refuse",
+    _option(_SESSION, "--unsafe", default="refuse",
             help="What becomes of features that need a session, elsewhere: an error, a warning, nothing."),
     _option(_SESSION, "--allow", type=_FEATURE, multiple=True, metavar="FEATURE", show_default="none",
             help="Allow one of them, as in --allow listen. Repeatable."),
     _option(_SESSION, "--strict-custom-settings", is_flag=True,
             help="Count settings with a dot in their name, which a server cannot forget, among these features."),
-    _option(_LIMITS, "--connect-timeout", type=_DURATION, default="10s", metavar="TIME",
-            help="Connecting to one address of the upstream, TLS included."),
-    _option(_LIMITS, "--login-timeout", type=_DURATION, default="60s", metavar="TIME",
+    _option(_LIMITS, "--connect-timeout", default="10s", metavar="TIME",
+            help="Connecting to one address of the upstream, TLS included; 0: as long as the system tries."),
+    _option(_LIMITS, "--login-timeout", default="60s", metavar="TIME",
             help="From accept to the end of a client's login; 0: none."),
-    _option(_LIMITS, "--idle-timeout", type=_DURATION, default="0", metavar="TIME",
+    _option(_LIMITS, "--idle-timeout", default="0", metavar="TIME",
             help="Disconnect clients that are idle, outside a transaction, for longer; 0: never."),
-    _option(_LIMITS, "--drain-timeout", type=_DURATION, default="30s", metavar="TIME",
+    _option(_LIMITS, "--drain-timeout", default="30s", metavar="TIME",
             help="On SIGTERM or SIGINT, how long transactions have to end."),
-    _option(_LIMITS, "--max-connections", type=click.IntRange(min=1), default=10_000, metavar="N",
+    _option(_LIMITS, "--max-connections", default=10_000, metavar="N",
             help="Client connections; fewer if the limit of open files says so."),
-    _option(_LIMITS, "--max-message", type=_SIZE, default="16MiB", metavar="SIZE",
-            help="The largest message of those that are held whole: Query and Parse."),
-    _option(_LIMITS, "--max-statements", type=click.IntRange(min=1), default=10_000, metavar="N",
+    _option(_LIMITS, "--max-message", default="16MiB", metavar="SIZE",
+            help="The largest message of those that are held whole, Query and Parse; 1KiB at least."),
+    _option(_LIMITS, "--max-statements", default=10_000, metavar="N",
             help="Prepared statements per connection."),
-    _option(_LIMITS, "--max-statement-bytes", type=_SIZE, default="64MiB", metavar="SIZE",
-            help="Their texts per connection."),
-    _option(_RUN, "--workers", type=click.IntRange(1, _MOST_WORKERS), default=1, metavar="N",
-            help="Processes that share the work, for more than one core; limits hold for all of them together."),
+    _option(_LIMITS, "--max-statement-bytes", default="64MiB", metavar="SIZE",
+            help="Their texts per connection; 1KiB at least."),
+    _option(_RUN, "--workers", default=1, metavar="N",
+            help="Processes that share the work, for more than one core, 64 at most; limits hold for all of them"
+            " together."),
     _option(_RUN, "--metrics", type=_LISTEN, multiple=True, metavar="ADDRESS", show_default="none",
             help="Serve metrics for Prometheus (/metrics) and health (/healthz, /readyz) by HTTP; written like"
             " --listen. They hold no secrets, so any address will do. Repeatable."),
-    _option(_RUN, "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto",
+    _option(_RUN, "--loop", default="auto",
             help="The event loop; auto: uvloop if it is installed."),
-    _option(_RUN, "--log-level", type=click.Choice(LOG_LEVELS), default="info", help="The least that is logged."),
-    _option(_RUN, "--log-format", type=click.Choice(["text", "json"]), default="text", help="To stderr."),
+    _option(_RUN, "--log-level", default="info", help="The least that is logged."),
+    _option(_RUN, "--log-format", default="text", help="To stderr."),
     _option(_RUN, "--trace", is_flag=False, flag_value="-", default="", metavar="[FILE]",
             help="Write each message, and what becomes of it, to a file, as --trace=FILE, or to stderr. Names and"
             " lengths are shown; texts of SQL, values and passwords are not. For finding faults: it takes time."),
@@ -169,7 +127,7 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.group(
-    cls=_Command,
+    cls=Group,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Every option can be given in the environment instead, several addresses separated by spaces.",
@@ -186,8 +144,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         ctx.exit(_run(options))
 
 
-@command.command()
-@click.option("--keep", is_flag=True, help="Stay up, and print the two URLs to play with.")
+@command.command(short_help="Show on throw-away servers what goes wrong without pgshim.")
+@click.option("--keep", is_flag=True, type=Switch(), help="Stay up, and print the two URLs to play with.")
 @click.pass_context
 def demo(ctx: click.Context, keep: bool) -> None:
     """Show on a throw-away PostgreSQL and pooler what goes wrong without pgshim."""
@@ -201,9 +159,9 @@ def demo(ctx: click.Context, keep: bool) -> None:
 @click.option("--upstream", type=_UPSTREAM, metavar="ADDRESS", help="Instead of a URL: as pgshim's own --upstream.")
 @click.option("--user", default="", metavar="NAME", help="With --upstream: who logs in.")
 @click.option("--database", default="", metavar="NAME", help="With --upstream: which database; else as the user.")
-@click.option("--upstream-tls", type=click.Choice(TLS_MODES), help="Instead of the URL's sslmode.")
+@click.option("--upstream-tls", type=Words("upstream_tls"), help="Instead of the URL's sslmode.")
 @click.option("--upstream-ca", type=_FILE, default="", metavar="FILE", help="Instead of the URL's sslrootcert.")
-@click.option("--json", is_flag=True, help="For machines; docs/check.md has the keys.")
+@click.option("--json", is_flag=True, type=Switch(), help="For machines; docs/check.md has the keys.")
 @click.pass_context
 def check_upstream(ctx: click.Context, /, **options: Any) -> None:
     """Look at a pooler or server as an app would meet it.
@@ -228,7 +186,7 @@ def check_upstream(ctx: click.Context, /, **options: Any) -> None:
               " database URL, or PGHOST for libpq's. Repeatable.")
 @click.option("--env-file", multiple=True, metavar="FILE", show_default=".env, where there is one", help="A file in"
               " which to look for what is not in the environment. Repeatable.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of URLs, and nothing at the end.")
+@click.option("-q", "--quiet", is_flag=True, type=Switch(), help="Say nothing of URLs, and nothing at the end.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
 @click.pass_context
 def run_command(
@@ -254,7 +212,7 @@ def run_command(
 
 
 def _run(options: dict[str, Any]) -> int:
-    settings = settings_from(options)
+    settings = settings_from(options, has_sockets="LISTEN_FDS" in os.environ)
     from pgshim.proxy import log
     from pgshim.proxy.listen import ListenError
     from pgshim.proxy.run import run
@@ -277,12 +235,12 @@ def _say(sentence: str) -> None:
 def main() -> NoReturn:
     """The console script: exit code 2 for a bad option, 1 when pgshim cannot run."""
     try:
-        code = command.main(standalone_mode=False, auto_envvar_prefix="PGSHIM")
+        code = command.main(prog_name="pgshim", standalone_mode=False, auto_envvar_prefix="PGSHIM")
     except click.ClickException as error:
-        _say(error.format_message())
+        _say(without_urls(sentence(error, command), sys.argv[1:]))
         code = error.exit_code
     except ConfigurationError as error:
-        _say(error.message)
+        _say(without_urls(error.message, sys.argv[1:]))
         code = 2
     except click.Abort:
         code = 130

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
-from pgshim.addresses import Address, parse_listen, parse_upstream
+from pgshim.addresses import Address, parse_listen
 from pgshim.errors import ConfigurationError
-from pgshim.settings import Settings, check, default_upstream_tls, parse_duration, parse_size
+from pgshim.settings import Settings, check, default_upstream_tls
+from pgshim.values import READERS, several
 
 _T = TypeVar("_T")
 
-#: The options that are one of a few words.
-CHOICES = {
-    "upstream_tls": ("disable", "prefer", "require", "verify-ca", "verify-full"),
-    "upstream_mode": ("transaction", "session"),
-    "pipeline": ("auto", "serial", "through"),
-    "unsafe": ("refuse", "warn", "allow"),
-}
+#: Of a file.
+Name = str | os.PathLike[str]
+#: One address or several; an int is a port.
+Listen = int | str | Sequence[int | str]
 
 
-def settings_from(options: Mapping[str, Any]) -> Settings:
-    """The settings that parsed options give. Raises ConfigurationError for those that do not go together."""
+def settings_from(options: Mapping[str, Any], *, has_sockets: bool = False) -> Settings:
+    """The settings that parsed options give. Raises ConfigurationError for those that do not go together.
+
+    has_sockets -- as for `pgshim.settings.check`
+    """
     upstream: Address | None = options["upstream"]
     if upstream is None:
         raise ConfigurationError("--upstream is missing; say where the pooler is, as in --upstream pooler.example:6543")
@@ -36,17 +38,17 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
             default = default_upstream_tls(options[name], bool(options["upstream_ca"]))
             values[f"{name}_tls"] = options["upstream_tls"] or default
     settings = Settings(**values)
-    check(settings)
+    check(settings, has_sockets=has_sockets)
     return settings
 
 
 class ServeOptions(TypedDict, total=False):
     """The command line's options as arguments of `pgshim.serve`: seconds or "500ms", bytes or "1MiB"."""
 
-    upstream_tls: str
-    upstream_ca: str
-    upstream_cert: str
-    upstream_key: str
+    upstream_tls: str | None
+    upstream_ca: Name
+    upstream_cert: Name
+    upstream_key: Name
     upstream_mode: str
     pipeline: str
     lazy_begin: bool
@@ -54,20 +56,20 @@ class ServeOptions(TypedDict, total=False):
     prewarm: int
     tenant: str
     require_upstream: bool
-    session_upstream: str
-    session_listen: str | Sequence[str]
+    session_upstream: str | None
+    session_listen: Listen
     unsafe: str
-    allow: Sequence[str]
+    allow: str | Sequence[str]
     strict_custom_settings: bool
-    tls_cert: str
-    tls_key: str
+    tls_cert: Name
+    tls_key: Name
     tls_self_signed: bool
     allow_plaintext: bool
     connect_timeout: float | str
     login_timeout: float | str
     idle_timeout: float | str
     drain_timeout: float | str
-    trace: str
+    trace: Name
     trace_values: bool
     max_connections: int
     max_message: int | str
@@ -88,36 +90,34 @@ def parsed(given: Mapping[str, Any]) -> dict[str, Any]:
     return options | {name: _parsed(name, value) for name, value in given.items()}
 
 
-def parse_option(name: str, parse: Callable[[str], _T], text: str) -> _T:
+def parse_option(name: str, read: Callable[[Any], _T], given: Any) -> _T:
     """One value, with the option's name in front of what is wrong with it."""
     try:
-        return parse(text)
+        return read(given)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--{name.replace('_', '-')}: {error.message}") from None
+        message = error.message
+        if isinstance(given, str) and "://" in given:
+            # It may hold a password.
+            message = message.replace(repr(given), "a URL").replace(given, "a URL")
+        raise ConfigurationError(f"--{name.replace('_', '-')}: {message}") from None
 
 
-def parse_addresses(name: str, given: str | Sequence[str]) -> tuple[tuple[Address, ...], ...]:
-    """Addresses to listen on, a group for each that is written."""
-    texts = (given,) if isinstance(given, str) else given
-    return tuple(parse_option(name, parse_listen, text) for text in texts)
+def parse_addresses(name: str, given: Any) -> tuple[tuple[Address, ...], ...]:
+    """Addresses to listen on, as text or ports: a group for each that is written."""
+    return tuple(parse_option(name, _listen, each) for each in parse_option(name, several, given))
+
+
+def _listen(given: Any) -> tuple[Address, ...]:
+    if not isinstance(given, str | int) or isinstance(given, bool):
+        raise ConfigurationError(f"{given!r} is not an address; give a port, or text as 'HOST:PORT'")
+    return parse_listen(str(given))
 
 
 def _parsed(name: str, value: Any) -> Any:
     if name == "session_listen":
         return parse_addresses(name, value)
-    if name in CHOICES and value is not None and value not in CHOICES[name]:
-        words = ", ".join(CHOICES[name])
-        raise ConfigurationError(f"--{name.replace('_', '-')}: '{value}' is not one of {words}; give one of these")
-    parse = _PARSERS.get(name)
-    return parse_option(name, parse, value) if parse is not None and isinstance(value, str) else value
+    return value if name in _MAY_BE_NONE and value is None else parse_option(name, READERS[name], value)
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "session_upstream": parse_upstream,
-    "connect_timeout": parse_duration,
-    "login_timeout": parse_duration,
-    "idle_timeout": parse_duration,
-    "drain_timeout": parse_duration,
-    "max_message": parse_size,
-    "max_statement_bytes": parse_size,
-}
+#: None is their default, so it may be said.
+_MAY_BE_NONE = ("session_upstream", "upstream_tls")

@@ -6,7 +6,7 @@ What is wrong with a value is said as in `pgshim.addresses`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pgshim.addresses import Address
@@ -146,8 +146,11 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _TIME_UNITS[match[2]]
 
 
-def check(settings: Settings) -> None:
-    """Raise ConfigurationError for options that do not go together."""
+def check(settings: Settings, *, has_sockets: bool = False) -> None:
+    """Raise ConfigurationError for options that do not go together.
+
+    has_sockets -- sockets may take the place of --listen: who takes them over calls `check_loop`
+    """
     if bool(settings.tls_cert) != bool(settings.tls_key):
         given, missing = ("--tls-cert", "--tls-key") if settings.tls_cert else ("--tls-key", "--tls-cert")
         raise ConfigurationError(f"{given} needs {missing} as well; give both, or --tls-self-signed")
@@ -166,6 +169,8 @@ def check(settings: Settings) -> None:
         raise ConfigurationError("--trace-values needs --trace; give both, as in --trace=FILE --trace-values")
     _check_upstream_tls(settings)
     _check_session(settings)
+    if not has_sockets:
+        check_loop(settings)
     _check_metrics(settings)
     if settings.has_tls or settings.allow_plaintext:
         return
@@ -187,6 +192,25 @@ def _check_session(settings: Settings) -> None:
     for address in settings.session_listen:
         if address in settings.listen and (address.port or address.is_unix):
             raise ConfigurationError(f"--session-listen {address} is --listen's as well; give it another address")
+
+
+def check_loop(settings: Settings, sockets: Sequence[Address] = ()) -> None:
+    """Raise ConfigurationError if pgshim is its own upstream: a connection would make another one, up to the last.
+
+    sockets -- where it listens by a service manager's sockets
+    """
+    upstreams = [("--upstream", settings.upstream)]
+    if settings.session_upstream is not None:
+        upstreams.append(("--session-upstream", settings.session_upstream))
+    listeners = [("--listen", address) for address in settings.listen]
+    listeners += [("--session-listen", address) for address in settings.session_listen]
+    listeners += [("ListenStream=", address) for address in sockets]
+    for option, upstream in upstreams:
+        for ours, address in listeners:
+            if address.is_reached_by(upstream):
+                raise ConfigurationError(
+                    f"{option} {upstream} is where pgshim itself listens; give the pooler's address, or another {ours}"
+                )
 
 
 def _check_metrics(settings: Settings) -> None:

@@ -20,6 +20,7 @@ FORBIDDEN = {
     "pgshim/run/": (UPPER - {"pgshim.proxy", "pgshim.run"}) | {"pgshim.protocol", "pgshim.session", "construct"},
     "pgshim/check/": {"click", "construct", "pgshim.cli", "pgshim.demo", "logging", "uvloop"},
     "pgshim/cli.py": {"construct"},
+    "pgshim/usage.py": SOCKETS | (UPPER - {"click"}) | {"pgshim.session", "pgshim.protocol", "construct"},
     "pgshim/demo/": {"construct", "pgshim.protocol", "pgshim.session", "pgshim.proxy", "pgshim.check"},
 }
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pgshim").rglob("*.py"))

@@ -266,3 +266,20 @@ def test_what_promises_no_number_of_sockets_promises_none(promised: str) -> None
     environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": promised, "HOME": "/"}
     assert inherit(settings, environment) == (settings, [])
     assert environment == {"HOME": "/"}
+
+
+def test_a_socket_that_is_the_upstream_is_one_sentence() -> None:
+    with listening() as sock:
+        upstream = f"127.0.0.1:{sock.getsockname()[1]}"
+        with activated([sock], "--upstream", upstream) as process:
+            sentence = f"--upstream {upstream} is where pgshim itself listens; give the pooler's address"
+            assert ended(process) == (2, f"pgshim: {sentence}, or another ListenStream=\n")
+
+
+def test_a_default_that_sockets_take_the_place_of_may_be_the_upstreams() -> None:
+    with listening() as sock, activated([sock], "--upstream", "127.0.0.1:6432") as process:
+        assert any("listening" in line for line in log_of(process, "upstream"))
+    with activated([], "--upstream", "127.0.0.1:6432", LISTEN_PID="1") as process:
+        code, text = ended(process)
+        assert (code, text.count("\n")) == (2, 1)
+        assert "is where pgshim itself listens" in text

@@ -11,6 +11,7 @@ from pgshim.settings import Settings, check, default_upstream_tls, parse_duratio
 
 LOOPBACK = (Address("127.0.0.1", 6432), Address("::1", 6432, is_optional=True))
 ENDPOINT = Address("pooler.example", 5432)
+ANOTHER = Address("127.0.0.1", 7000)
 ANY_PORT = (Address("127.0.0.1", 0),)
 PLAIN = Settings(Address("pooler.example", 6543), LOOPBACK)
 
@@ -66,6 +67,9 @@ def test_an_upstream_address(text: str, address: Address) -> None:
         ("postgresql://u:secret@h/db", "write HOST:PORT"),
         ("a b:1", "write HOST:PORT"),
         ("h:99999", "write HOST:PORT"),
+        ("foo:bar", "the port 'bar' of 'foo:bar' is not a number; write a number, as in foo:6432"),
+        ("[::1]:bar", "as in [::1]:6432"),
+        ("u:secret@h:6432", "write HOST:PORT"),
     ],
 )
 def test_an_upstream_address_that_is_none_says_how_to_write_it(text: str, fix: str) -> None:
@@ -166,6 +170,17 @@ def test_what_pipeline_auto_goes_by(pipeline: str, reported: dict[bytes, bytes],
         {"session_upstream": ENDPOINT, "upstream_ca": "ca"},
         {"prewarm": 11, "max_connections": 10},
         {"trace_values": True},
+        {"upstream": LOOPBACK[0]},
+        {"upstream": Address("::1", 6432)},
+        {"upstream": Address("localhost", 6432)},
+        {"upstream": Address("0.0.0.0", 6432)},
+        {"upstream": Address("::", 6432)},
+        {"upstream": Address("127.0.0.2", 1), "listen": (Address("0.0.0.0", 1),), "allow_plaintext": True},
+        {"upstream": Address("Pooler", 1), "listen": (Address("pooler", 1),), "allow_plaintext": True},
+        {"upstream": Address(path="/x"), "upstream_tls": "disable", "listen": (Address(path="/x"),)},
+        {"session_upstream": LOOPBACK[0]},
+        {"session_upstream": Address("127.0.0.1", 7), "session_listen": (Address("127.0.0.1", 7),)},
+        {"session_upstream": ENDPOINT, "upstream": ANOTHER, "session_listen": (ANOTHER,)},
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, object]) -> None:
@@ -193,6 +208,11 @@ def test_options_that_do_not_go_together(options: dict[str, object]) -> None:
             "upstream_ca": "ca",
         },
         {"upstream_tls": "verify-full", "upstream_ca": "ca", "upstream_cert": "c", "upstream_key": "k"},
+        {"upstream": ANOTHER},
+        {"upstream": Address("127.0.0.2", 6432)},
+        {"upstream": ANY_PORT[0], "listen": ANY_PORT},
+        {"upstream": Address("::1", 1), "listen": (Address("0.0.0.0", 1),), "allow_plaintext": True},
+        {"upstream": Address(path="/x"), "upstream_tls": "disable", "listen": (Address(path="/y"),)},
     ],
 )
 def test_options_that_go_together(options: dict[str, object]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
 from pgshim.proxy.listen import Listener, ListenError
-from pgshim.settings import Settings
+from pgshim.settings import Settings, check_loop
 
 _FIRST_DESCRIPTOR = 3
 
@@ -30,6 +30,7 @@ def inherit(settings: Settings, environment: MutableMapping[str, str]) -> tuple[
     """
     pid, count, names = (environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
     if pid != str(os.getpid()) or not count.isdigit():
+        check_loop(settings)
         return settings, []
     # Where systemd gives names, there is one for each.
     named = names.split(":") + [""] * int(count)
@@ -40,6 +41,7 @@ def inherit(settings: Settings, environment: MutableMapping[str, str]) -> tuple[
         settings = replace(settings, listen=())
     if any(listener.is_at_session_endpoint for listener in listeners):
         settings = replace(settings, session_listen=())
+    check_loop(settings, [listener.address for listener in listeners])
     return settings, listeners
 
 

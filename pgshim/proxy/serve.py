@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
-from pgshim.addresses import Address, parse_upstream
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
-from pgshim.options import ServeOptions, parse_addresses, parse_option, parsed, settings_from
+from pgshim.options import Listen, ServeOptions, parse_addresses, parse_option, parsed, settings_from
 from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import descriptor_limit
 from pgshim.session.hazards import Feature
 from pgshim.url import DatabaseUrl
+from pgshim.values import READERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +50,26 @@ class ServedAddress:
 
 @asynccontextmanager
 async def serve(
-    upstream: str, *, listen: str | Sequence[str] = "127.0.0.1:0", **options: Unpack[ServeOptions]
+    upstream: str, *, listen: Listen = "127.0.0.1:0", **options: Unpack[ServeOptions]
 ) -> AsyncIterator[ServedAddress]:
     """pgshim in front of `upstream`, in the running event loop, as long as the `async with` lasts.
 
     upstream -- the pooler, as "HOST:PORT" or as a database URL; what that says of TLS is for the pooler then
-    listen -- as --listen; port 0: a free one. With several, the address is the first one's
+    listen -- as --listen, or a port's number; port 0: a free one. With several, the address is the first one's
     options -- the command line's, as in pipeline="through" or drain_timeout="5s"
 
     At the end open transactions have `drain_timeout` to end; after an exception nobody waits. Raises
     ConfigurationError (the command line's sentences), ListenError, and with `require_upstream` UpstreamUnreachable.
     """
     values = parsed(options)
-    given = read_url(upstream) if "://" in upstream else None
+    given = read_url(upstream) if isinstance(upstream, str) and "://" in upstream else None
     if given is None:
-        values["upstream"] = parse_option("upstream", parse_upstream, upstream)
+        values["upstream"] = parse_option("upstream", READERS["upstream"], upstream)
     else:
         values = {**values, **_from_url(given, values)}
     values["listen"] = parse_addresses("listen", listen)
+    if not values["listen"]:
+        raise ConfigurationError("--listen: there is no address; give one, as in '127.0.0.1:0'")
     _check_features(values["allow"])
     server = Server(settings_from(values), descriptor_limit())
     if values.get("require_upstream"):

@@ -11,10 +11,14 @@ from pgshim.session.counts import Counts
 
 def summary(servers: Sequence[Server]) -> str:
     """How many connections all of these had, and what was done for them."""
-    connections = sum(server.tally.started for server in servers)
-    if not connections:
-        return "no connections"
-    return f"{connections:,} connection{'s' * (connections != 1)}; {_together(servers).summary()}"
+    connections = sum(server.tally.logins for server in servers)
+    refused = sum(sum(server.tally.refusals.values()) for server in servers)
+    parts = [f"{connections:,} connection{'s' * (connections != 1)}" if connections else "no connections"]
+    if refused:
+        parts.append(f"{refused:,} not let in")
+    if done := _together(servers).summary():
+        parts.append(done)
+    return "; ".join(parts)
 
 
 def _together(servers: Sequence[Server]) -> Counts:

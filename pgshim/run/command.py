@@ -106,6 +106,8 @@ class Command:
 
 def start(words: Sequence[str], environment: Mapping[str, str], proxy_pid: int, patience: float) -> Command:
     """Start the command; from now on signals wait until `Command.wait` takes them. Raises CommandFailed."""
+    if not words[0]:
+        raise CommandFailed("the command's name is empty; write one, as in pgshim run -- uvicorn app:app", NOT_FOUND)
     for number in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT):
         # Where they are ignored by default they would not be kept.
         signal.signal(number, lambda *_: None)

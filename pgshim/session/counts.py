@@ -92,19 +92,16 @@ class Counts:
         }
 
     def summary(self) -> str:
-        """One line of what it was good for."""
+        """One line of what it was good for, without what there was none of; empty: nothing."""
         rewritten = self.parses + self.binds + self.again + self.describes
-        parts = [
-            _counted(rewritten, "message of prepared statements", "messages of prepared statements") + " rewritten",
-            _counted(sum(self.trips.values()), "round trip", "round trips") + " saved",
-            _counted(self.reused + self.again, "prepared execution in one trip", "prepared executions in one trip"),
+        figures = [
+            (rewritten, "message of prepared statements rewritten", "messages of prepared statements rewritten"),
+            (sum(self.trips.values()), "round trip saved", "round trips saved"),
+            (self.reused + self.again, "prepared execution in one trip", "prepared executions in one trip"),
         ]
+        parts = [f"{number:,} {one if number == 1 else many}" for number, one, many in figures if number]
         refused = {feature: number for feature, number in self.refused.items() if number}
         if refused:
             names = ", ".join(f"{feature} {number:,}" for feature, number in refused.items())
             parts.append(f"refused: {names}")
         return "; ".join(parts)
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"

@@ -35,8 +35,8 @@ values there, separated by spaces. Flags are on with `1`, `true`, `yes` or `on`.
 | `SIZE` | bytes, or a number with `KiB`, `MiB`, `GiB`: `1048576`, `16MiB`; `kB`, `MB` are the same, as in PostgreSQL |
 | `FILE` | a PEM file, which pgshim's user may read |
 
-A bad option ends pgshim with exit code 2, before it listens, and with one sentence that names the option, the value and
-the fix.
+A bad option ends pgshim with exit code 2, before it listens, and with one sentence that names the option, or the
+variable of the environment, the value and the fix.
 [operations.md](operations.md#exit-codes) has the other exit codes.
 """
 

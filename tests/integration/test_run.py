@@ -155,7 +155,15 @@ def test_psql_finds_pgshim_by_libpqs_variables_and_its_output_is_its_own(plain_s
     assert (result.stdout, result.returncode) == ("1\n", 1)
     lines = result.stderr.splitlines()
     assert "LISTEN needs a session" in lines[0]
-    assert re.fullmatch("pgshim: 1 connection; .*; refused: listen 1", lines[-1])
+    assert lines[-1] == "pgshim: 1 connection; refused: listen 1"
+
+
+def test_a_login_that_is_refused_is_not_among_the_connections(plain_stack: "Stack") -> None:
+    endpoint = plain_stack.pgbouncer.endpoint()
+    url = f"postgresql://{endpoint.user}:wrong@{endpoint.host}:{endpoint.port}/{endpoint.database}"
+    result = run(["sh", "-c", 'psql -XAt "$DATABASE_URL" -c "SELECT 1"'], DATABASE_URL=url)
+    assert (result.stdout, result.returncode) == ("", 2)
+    assert result.stderr.splitlines()[-1] == "pgshim: no connections; 1 not let in"
 
 
 def test_a_password_in_libpqs_file_is_found_though_it_names_the_pooler(plain_stack: "Stack", tmp_path: Path) -> None:
@@ -219,7 +227,7 @@ def test_two_variables_with_two_poolers_have_a_listener_each(plain_stack: "Stack
     assert there == tuple(str(stack.postgres.port) for stack in (plain_stack, tls_stack, plain_stack))
     # BEGIN and SHOW in one trip, three times, in front of two poolers.
     assert "pgshim: 3 connections; " in result.stderr
-    assert "; 3 round trips saved; " in result.stderr
+    assert "; 3 round trips saved\n" in result.stderr
 
 
 def test_upstream_takes_the_place_of_the_urls_host_and_port(plain_stack: "Stack") -> None:
@@ -283,7 +291,8 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
 
 def test_no_command_is_exit_code_2() -> None:
     result = subprocess.run([*PGSHIM, "run"], env=environment(**NOWHERE), capture_output=True, text=True, timeout=30)
-    assert (result.returncode, result.stderr) == (2, "pgshim: Missing argument 'COMMAND [ARGUMENT]...'.\n")
+    sentence = "pgshim: run needs a command; write it behind --, as in pgshim run -- uvicorn app:app\n"
+    assert (result.returncode, result.stderr) == (2, sentence)
 
 
 def test_metrics_are_served_while_the_command_runs(plain_stack: "Stack", tmp_path: Path) -> None:

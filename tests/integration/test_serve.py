@@ -18,8 +18,8 @@ import uvloop
 import pgshim
 from pgshim.cli import command
 from pgshim.demo.processes import clean_environment
-from pgshim.errors import UpstreamUnreachable
 from pgshim.options import ServeOptions
+from pgshim.values import READERS
 from tests.integration.support import fill_pool
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def test_a_connection_through_it_has_its_statements_on_every_server(run: Any, ur
 def test_an_address_and_options_as_the_command_line_has_them(run: Any, url: str) -> None:
     async def main() -> None:
         upstream = re.sub(r".*@(.*)/.*", r"\1", url)
-        options = {"pipeline": "serial", "drain_timeout": "500ms", "max_message": "1MiB", "allow": ["listen"]}
+        options = {"pipeline": "serial", "drain_timeout": "500ms", "max_message": "1MiB", "allow": "listen"}
+        options |= {"upstream_tls": None, "session_upstream": None, "session_listen": [], "max_connections": "10"}
         async with pgshim.serve(upstream, listen=["127.0.0.1:0", "[::1]:0"], **options) as address:
             connection = await asyncpg.connect(address.url(url))
             await connection.execute("LISTEN x; UNLISTEN x")
@@ -100,7 +101,7 @@ def test_a_unix_socket(run: Any, url: str, tmp_path: Path) -> None:
 def test_a_trace(run: Any, url: str, tmp_path: Path) -> None:
     async def main() -> None:
         trace = tmp_path / "trace"
-        async with pgshim.serve(url, trace=str(trace)) as address:
+        async with pgshim.serve(url, listen=0, trace=trace) as address:
             connection = await asyncpg.connect(address.url())
             assert await connection.fetchval("SELECT 1") == 1
             await connection.close()
@@ -205,11 +206,41 @@ def test_signals_and_logging_stay_as_they_are(run: Any, url: str) -> None:
         ("postgresql://u:hunter2@h/d?sslmode=x", {}, ["'x'", "verify-full"]),
         (NOWHERE, {"pipeline": "x"}, ["--pipeline", "'x'", "serial"]),
         (NOWHERE, {"drain_timeout": "5x"}, ["--drain-timeout", "'5x'", "30s"]),
-        (NOWHERE, {"listen": "0.0.0.0:1"}, ["--listen", "0.0.0.0:1", "--allow-plaintext"]),
+        (NOWHERE, {"listen": "0.0.0.0:2"}, ["--listen", "0.0.0.0:2", "--allow-plaintext"]),
         (NOWHERE, {"listen": "x"}, ["--listen", "'x'", "write"]),
         (NOWHERE, {"upstream_ca": "/nope"}, ["--upstream-ca", "/nope", "PEM"]),
         (NOWHERE, {"session_listen": "7000"}, ["--session-listen", "needs"]),
         (NOWHERE, {"allow": ["listening"]}, ["--allow", "'listening'", "give one of "]),
+        (NOWHERE, {"allow": "listening"}, ["--allow", "'listening'", "give one of "]),
+        (NOWHERE, {"allow": [1]}, ["--allow: 1 is not text"]),
+        (None, {}, ["--upstream: None is not an address; give text as 'HOST:PORT'"]),
+        (NOWHERE, {"listen": None}, ["--listen: None is neither text nor a list"]),
+        (NOWHERE, {"listen": b"1"}, ["--listen: b'1' is neither text nor a list"]),
+        (NOWHERE, {"listen": []}, ["--listen: there is no address; give one"]),
+        (NOWHERE, {"listen": [True]}, ["--listen: True is not an address; give a port"]),
+        (NOWHERE, {"listen": 99999}, ["--listen", "'99999'", "over 65535"]),
+        (NOWHERE, {"listen": "postgresql://u:hunter2@h/d"}, ["--listen: a URL is not taken"]),
+        (NOWHERE, {"pipeline": "postgresql://u:hunter2@h/d"}, ["--pipeline: a URL is not one of auto"]),
+        (NOWHERE, {"allow": "postgresql://u:hunter2@h/d"}, ["--allow: ", "is no feature"]),
+        (NOWHERE, {"listen": 1}, ["--upstream 127.0.0.1:1 is where pgshim itself listens"]),
+        (NOWHERE, {"max_connections": 0}, ["--max-connections: 0 is too small; give 1 or more"]),
+        (NOWHERE, {"max_connections": "ten"}, ["--max-connections: 'ten' is not a whole number; give 1 or more"]),
+        (NOWHERE, {"max_connections": True}, ["--max-connections: True is not a whole number"]),
+        (NOWHERE, {"max_message": -1}, ["--max-message: -1 is too small; give 1KiB or more"]),
+        (NOWHERE, {"max_message": 1.5}, ["--max-message: 1.5 is not a size"]),
+        (NOWHERE, {"max_statement_bytes": "1B"}, ["--max-statement-bytes: '1B' is too small"]),
+        (NOWHERE, {"max_statements": 0}, ["--max-statements: 0 is too small"]),
+        (NOWHERE, {"prewarm": -1}, ["--prewarm: -1 is too small; give 0 or more"]),
+        (NOWHERE, {"describe_cache": -1}, ["--describe-cache: -1 is too small"]),
+        (NOWHERE, {"connect_timeout": -1}, ["--connect-timeout: -1 is not a duration; give seconds, 0 or more"]),
+        (NOWHERE, {"idle_timeout": -5}, ["--idle-timeout: -5 is not a duration"]),
+        (NOWHERE, {"login_timeout": float("nan")}, ["--login-timeout: nan is not a duration"]),
+        (NOWHERE, {"drain_timeout": None}, ["--drain-timeout: None is not a duration"]),
+        (NOWHERE, {"lazy_begin": "no"}, ["--lazy-begin: 'no' is neither True nor False"]),
+        (NOWHERE, {"trace": True}, ["--trace: True is not the name of a file"]),
+        (NOWHERE, {"tls_cert": "/", "tls_key": "/"}, ["--tls-cert: '/' is a directory; give a file"]),
+        (NOWHERE, {"tenant": 1}, ["--tenant: 1 is not text"]),
+        (NOWHERE, {"session_upstream": 5432}, ["--session-upstream: 5432 is not an address"]),
     ],
 )
 def test_a_bad_option_raises_the_command_lines_sentence(upstream: str, options: Any, words: list[str]) -> None:
@@ -238,7 +269,7 @@ def test_a_port_in_use_and_an_upstream_that_has_to_be_there(run: Any) -> None:
             with pytest.raises(pgshim.ListenError, match="address already in use"):
                 async with pgshim.serve(NOWHERE, listen=str(address)):
                     pass
-        with pytest.raises(UpstreamUnreachable):
+        with pytest.raises(pgshim.UpstreamUnreachable):
             async with pgshim.serve(NOWHERE, require_upstream=True):
                 pass
 
@@ -248,6 +279,7 @@ def test_a_port_in_use_and_an_upstream_that_has_to_be_there(run: Any) -> None:
 def test_the_options_are_the_command_lines() -> None:
     names = {str(parameter.name) for parameter in command.params}
     assert set(ServeOptions.__annotations__) == names - NOT_OF_SERVE
+    assert names - {"help", "version", "listen", "session_listen", "metrics"} == set(READERS)
 
 
 def test_importing_pgshim_imports_nothing_of_it() -> None:
