@@ -101,10 +101,12 @@ def test_a_program_that_reads_database_url_works_as_it_is(plain_stack: "Stack", 
 
 def test_without_pgshim_the_same_program_fails(plain_stack: "Stack") -> None:
     """What these tests rest on: the pooler does give every transaction another server."""
-    asyncio.run(fill_pool(plain_stack))
+    asyncio.run(fill_pool(plain_stack, again=True))
     url = plain_stack.pgbouncer.endpoint().url
-    result = subprocess.run(program(ASYNCPG), env=environment(DATABASE_URL=url), capture_output=True, timeout=30)
-    assert result.returncode == 1
+    # Others have left statements of that name on some servers: not this one.
+    text = ASYNCPG.replace("$1::int", "$1::int + 7000")
+    result = subprocess.run(program(text), env=environment(DATABASE_URL=url), capture_output=True, timeout=30)
+    assert result.returncode == 1 or result.stdout != b"7000 7001 7002 7003 7004 7005 "
 
 
 @pytest.mark.parametrize(
