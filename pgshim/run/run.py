@@ -53,7 +53,7 @@ def run(wanted: Wanted, options: Mapping[str, Any], say: Callable[[str], None]) 
         for remark, names in _remarks(servers, plan).items():
             say(f"{', '.join(names)}: {remark}")
     directory = None
-    if any(server.passwords for server in servers) or any(map(_has_own_socket, servers, plan)):
+    if any(server.has_passwords for server in servers) or any(map(_has_own_socket, servers, plan)):
         directory = PrivateDirectory.make()
     try:
         code = _run_behind(wanted, options, say, _Plan(servers, plan, directory))

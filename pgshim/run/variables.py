@@ -44,6 +44,11 @@ class Server:
         """Whether only a Unix socket will do: on TCP libpq's variables insist on TLS, and for others they go on to."""
         return self.url is None and self.tls.mode in ("require", "verify-ca", "verify-full")
 
+    @property
+    def has_passwords(self) -> bool:
+        """Whether the password file has lines for libpq's variables."""
+        return bool(self.password_lines("", 0))
+
     def password_lines(self, host: str, port: int) -> list[str]:
         """A password file for libpq with pgshim in the server's place; empty: none is needed."""
         return password_file.pointed_at(list(self.passwords), self.named, host, port)
@@ -99,7 +104,13 @@ def _named(name: str, environment: Mapping[str, str], files: Mapping[str, str]) 
     login = None
     if not url.password:
         login = _login(upstream, url.user, url.database, environment, url.said("passfile"))
-    return Server(name, upstream, tls, tuple(_remarks(url, tls)), url, says_tls(environment), login)
+    remarks = list(_remarks(url, tls))
+    if environment.get("PGSSLROOTCERT") == "system" and url.driver not in ("asyncpg", "pg8000"):
+        remarks.append(
+            "libpq connects nowhere without TLS while PGSSLROOTCERT is system; say sslmode=verify-full and"
+            " sslrootcert=system in the URLs, and unset it"
+        )
+    return Server(name, upstream, tls, tuple(remarks), url, says_tls(environment), login)
 
 
 def _libpq(environment: Mapping[str, str]) -> Server:
@@ -117,8 +128,8 @@ def _libpq(environment: Mapping[str, str]) -> Server:
     remarks = _lost(tls)
     if "," in host:
         remarks.append("it has several hosts, of which pgshim takes the first")
-    passwords = () if environment.get("PGPASSWORD") else tuple(_lines(password_file.path_in(environment)))
-    return Server(PGHOST, upstream, tls, tuple(remarks), named=named, passwords=passwords)
+    passwords = [] if environment.get("PGPASSWORD") else _lines(password_file.path_in(environment))
+    return Server(PGHOST, upstream, tls, tuple(remarks), named=named, passwords=tuple(passwords))
 
 
 def _checked(server: Server, environment: Mapping[str, str]) -> Server:

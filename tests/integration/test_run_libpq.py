@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.support import certificate_environment
-from tests.integration.test_run import NOWHERE, program, run, started, wait_until
+from tests.integration.test_run import NOWHERE, program, run, started, wait_until, with_scheme
 
 if TYPE_CHECKING:
     from pgshim.demo.servers import Endpoint
@@ -227,3 +227,17 @@ def test_require_that_nobody_verifies_is_told_once(tmp_path: Path) -> None:
     assert "nobody verifies" not in run(["true"], before=["--upstream-ca", "system"], **home).stderr
     verified = {"DATABASE_URL": f"{url}&sslmode=verify-full", "PGHOST": ""}
     assert "nobody verifies" not in run(["true"], **{**home, **verified, "PGPORT": ""}).stderr
+
+
+def test_a_word_that_keeps_libpq_from_connecting_by_a_url_is_told() -> None:
+    url = "postgresql://u:p@127.0.0.1:1/d"
+    assert "PGSSLROOTCERT is system" in run(["true"], DATABASE_URL=url, PGSSLROOTCERT="system").stderr
+    asyncpg = with_scheme(url, "postgresql+asyncpg")
+    assert "PGSSLROOTCERT" not in run(["true"], DATABASE_URL=asyncpg, PGSSLROOTCERT="system").stderr
+
+
+def test_without_a_line_for_the_pooler_the_password_file_is_the_users(tmp_path: Path) -> None:
+    passfile = password_file(tmp_path / "passwords", "elsewhere:1:*:*:secret")
+    show = ["sh", "-c", f"echo $PGPASSFILE; ls {tmp_path}"]
+    result = run(show, "-q", PGHOST="127.0.0.1", PGPORT="1", PGPASSFILE=passfile, TMPDIR=str(tmp_path))
+    assert result.stdout == f"{passfile}\npasswords\n"
