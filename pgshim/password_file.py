@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pgshim.addresses import Address
 
+_PLACE = re.compile(r"((?:\\.|[^:\\])*):((?:\\.|[^:\\])*):(.*)", re.DOTALL)
 _FIELD = re.compile(r"((?:\\.|[^:\\])*)(?::|$)")
 
 
@@ -46,6 +47,26 @@ def find(lines: list[str], address: Address, database: str, user: str) -> str | 
         ):
             return _plain(fields[4])
     return None
+
+
+def pointed_at(lines: list[str], address: Address, host: str, port: int) -> list[str]:
+    """The same lines, and those for `address` once more, for this host or directory; empty if there are none.
+
+    Some drivers look for any Unix socket under `localhost`. These lines are the last: who is called so has its own.
+    """
+    wanted = _host_and_port(address)
+    moved = []
+    for line in lines:
+        match = None if line.startswith("#") else _PLACE.fullmatch(line)
+        if match is not None and all(
+            field == "*" or _plain(field) == value for field, value in zip(match.groups(), wanted, strict=False)
+        ):
+            moved.append(match[3])
+    if not moved:
+        return []
+    here = re.sub(r"([:\\])", r"\\\1", host)
+    also = [f"localhost:{port}:{rest}" for rest in moved] if host.startswith("/") else []
+    return [*(f"{here}:{port}:{rest}" for rest in moved), *lines, *also]
 
 
 def _plain(field: str) -> str:

@@ -123,12 +123,24 @@ class DatabaseUrl:
         return self.said("dbname") or decoded(self.path[1:])
 
     def with_login(self, user: str, password: str) -> Self:
-        """The same with this login in front of the host."""
-        return replace(self, login=f"{quote(user, safe='')}:{quote(password, safe='')}@")
+        """The same with this login: in front of the host, or for JDBC, which takes that for the host, in the query."""
+        user, password = quote(user, safe=""), quote(password, safe="")
+        if not self.scheme.lower().startswith("jdbc:"):
+            return replace(self, login=f"{user}:{password}@")
+        kept = (each for each in self.query if each.name not in ("user", "password"))
+        return replace(self, query=(*kept, _parameter(f"user={user}"), _parameter(f"password={password}")))
 
     def said(self, name: str) -> str:
-        """The value of a parameter, the first if there are several; empty where it is not given."""
-        return next((each.value for each in self.query if each.name == name), "")
+        """The value of a parameter, the last if there are several, as for libpq; empty where it is not given.
+
+        Several `host`, and `port` beside them, are SQLAlchemy's list of servers: the first.
+        """
+        values = self._all_said(name)
+        is_list = name in ("host", "port") and len(self._all_said("host")) > 1
+        return values[0 if is_list else -1] if values else ""
+
+    def _all_said(self, name: str) -> list[str]:
+        return [each.value for each in self.query if each.name == name and each.value]
 
     def address(self, environment: Mapping[str, str]) -> Address:
         """Where the server is; the first, if there are several. What the URL leaves open, PGHOST and PGPORT may say."""
@@ -148,12 +160,12 @@ class DatabaseUrl:
     @property
     def has_several_hosts(self) -> bool:
         """Whether there are others than the first."""
-        listed = [each.value for each in self.query if each.name == "host"]
+        listed = self._all_said("host")
         return len(self.hosts) > 1 or len(listed) > 1 or any("," in host for host in listed)
 
     def tls(self, environment: Mapping[str, str]) -> UpstreamTls:
         """How the server is to be spoken to. Raises ConfigurationError for what the upstream side cannot have."""
-        return upstream_tls({each.name: each.value for each in reversed(self.query)}, environment)
+        return upstream_tls({each.name: each.value for each in self.query if each.value}, environment)
 
     @property
     def workarounds(self) -> list[str]:

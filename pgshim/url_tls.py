@@ -35,6 +35,9 @@ _ENVIRONMENT = {
     "requiressl": "PGREQUIRESSL",
 }
 
+#: Those that would have a driver ask for TLS where a URL says nothing.
+_ASKING = ("PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION")
+
 _VERIFYING = ("verify-ca", "verify-full")
 _MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 #: Beside libpq's words. `ssl=true` verifies the certificate, in Node and JDBC.
@@ -95,16 +98,30 @@ def upstream_tls(said: Mapping[str, str], environment: Mapping[str, str]) -> Ups
     if "sslaccept" in given:
         ca, certificate = _prisma_ca(certificate), ""
         mode = "verify-full" if given["sslaccept"] == "strict" and mode != "disable" else mode
-    elif mode == "require" and ca:
-        mode = "verify-ca"  # libpq: "for backwards compatibility", it is verified then.
+    elif mode == "require":
+        # libpq: "if a root CA file exists, the behavior of sslmode=require will be the same as that of verify-ca".
+        ca = ca or (_default_ca() if _says_require(given) else "")
+        mode = "verify-ca" if ca else mode
     if ca == "system" and mode != "disable":
         mode = "verify-full"
     lost = tuple(_lost(given))
     if mode == "disable":
         return UpstreamTls(mode, lost=lost)
-    ca = (ca or _default_ca()) if mode in _VERIFYING else ""
+    # Without that file, what this machine trusts.
+    ca = (ca or _default_ca() or "system") if mode in _VERIFYING else ""
     # Of libpq's two weakest modes the proxy has one, and for known poolers a stronger default.
     return UpstreamTls("" if mode in ("allow", "prefer") else mode, ca, certificate, key, lost)
+
+
+def says_tls(environment: Mapping[str, str]) -> bool:
+    """Whether libpq's variables ask for TLS, so that a URL for pgshim has to say that there is none."""
+    return any(environment.get(name) for name in _ASKING)
+
+
+def _says_require(given: Mapping[str, str]) -> bool:
+    """Whether `require` is meant as libpq means it: not Node's no-verify, nor an object of its own."""
+    word = given.get("sslmode") or given.get("ssl", "")
+    return word == "require" or not word
 
 
 def _mode(given: Mapping[str, str]) -> str:
@@ -146,6 +163,6 @@ def _prisma_ca(path: str) -> str:
 
 
 def _default_ca() -> str:
-    """Where libpq looks; without that file, what this machine trusts."""
+    """Where libpq looks; empty without that file."""
     path = os.path.expanduser("~/.postgresql/root.crt")
-    return path if os.path.exists(path) else "system"
+    return path if os.path.exists(path) else ""

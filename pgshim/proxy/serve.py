@@ -15,6 +15,7 @@ from pgshim.proxy.server import Server
 from pgshim.proxy.sockets import descriptor_limit
 from pgshim.session.hazards import Feature
 from pgshim.url import DatabaseUrl
+from pgshim.url_tls import says_tls
 from pgshim.values import READERS
 
 
@@ -29,6 +30,8 @@ class ServedAddress:
     port: int
     #: What `serve` was given, if that was a URL.
     _given: DatabaseUrl | None = field(default=None, repr=False)
+    #: libpq's variables have said of TLS what the URL does not, and were for the pooler.
+    _says_no_tls: bool = field(default=False, repr=False)
 
     def url(self, url: str = "") -> str:
         """A database URL with pgshim in the server's place; without one, the URL that `serve` was given.
@@ -37,10 +40,10 @@ class ServedAddress:
         ConfigurationError for what is no URL.
         """
         if url:
-            return read_url(url).pointed_at(self.host, self.port)
+            return read_url(url).pointed_at(self.host, self.port, says_no_tls=self._says_no_tls)
         if self._given is None:
             raise ConfigurationError("serve() was given an address and no URL; give one here, as in address.url(URL)")
-        return self._given.pointed_at(self.host, self.port)
+        return self._given.pointed_at(self.host, self.port, says_no_tls=self._says_no_tls)
 
     def __str__(self) -> str:
         if self.host.startswith("/"):
@@ -111,8 +114,9 @@ def _check_features(names: Sequence[str]) -> None:
 
 
 def _served(address: Address, given: DatabaseUrl | None) -> ServedAddress:
+    says_no_tls = given is not None and says_tls(os.environ)
     if not address.is_unix:
-        return ServedAddress(address.host, address.port, given)
+        return ServedAddress(address.host, address.port, given, says_no_tls)
     directory, _, name = address.path.rpartition("/")
     number = name.removeprefix(".s.PGSQL.")
-    return ServedAddress(directory or "/", int(number) if number.isdigit() else 0, given)
+    return ServedAddress(directory or "/", int(number) if number.isdigit() else 0, given, says_no_tls)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import traceback
@@ -57,15 +58,21 @@ class Proxy:
     _channel: socket.socket
 
     @classmethod
-    def start(cls, poolers: Sequence[Settings], loop: str) -> Self:
-        """Fork it, and wait until it listens. Raises ConfigurationError, ProxyFailed."""
+    def start(cls, poolers: Sequence[Settings], loop: str, directory: str = "") -> Self:
+        """Fork it, and wait until it listens. Raises ConfigurationError, ProxyFailed.
+
+        directory -- it is removed at the proxy's end, which may be later than this process's
+        """
         ours, its = socket.socketpair()
         # Whatever arrives before it has settled what signals do is kept until then.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = os.fork()
         if pid == 0:
             ours.close()
-            os._exit(_main(poolers, loop, its, mask))
+            code = _main(poolers, loop, its, mask)
+            if directory:
+                shutil.rmtree(directory, ignore_errors=True)
+            os._exit(code)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         its.close()
         said = _receive(ours)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
 from pgshim.options import parse_addresses, settings_from
 from pgshim.proxy import log
 from pgshim.run import env_files, variables
 from pgshim.run.command import CommandFailed, end_as, start
+from pgshim.run.private import PrivateDirectory
 from pgshim.run.proxy import Proxy, ProxyFailed
 from pgshim.run.variables import Server
 from pgshim.settings import Settings
@@ -47,28 +50,66 @@ def run(wanted: Wanted, options: Mapping[str, Any], say: Callable[[str], None]) 
     plan = _plan(wanted, options, servers)
     log.configure(options["log_level"] if wanted.has_log_level else "warning", options["log_format"])
     if not wanted.is_quiet:
-        for server in servers:
-            for remark in server.remarks:
-                say(f"{server.name}: {remark}")
-    poolers = list(dict.fromkeys(plan))
+        for remark, names in _remarks(servers, plan).items():
+            say(f"{', '.join(names)}: {remark}")
+    directory = None
+    if any(server.has_passwords for server in servers) or any(map(_has_own_socket, servers, plan)):
+        directory = PrivateDirectory.make()
     try:
-        proxy = Proxy.start(poolers, options["loop"])
+        code = _run_behind(wanted, options, say, _Plan(servers, plan, directory))
+    finally:
+        if directory is not None:
+            directory.remove()
+    return end_as(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The servers that were found, and the settings for each."""
+
+    servers: Sequence[Server]
+    settings: Sequence[Settings]
+    #: Where a Unix socket, or a password file, is needed.
+    directory: PrivateDirectory | None
+
+    def poolers(self) -> dict[Settings, Settings]:
+        """The settings without repetition -> those that the proxy is started with."""
+        found = {settings: settings for settings in self.settings}
+        for server, settings in zip(self.servers, self.settings, strict=True):
+            if self.directory is not None and _has_own_socket(server, settings):
+                socket = self.directory.socket(_port_of(server.upstream))
+                found[settings] = replace(settings, listen=(*settings.listen, socket))
+        return found
+
+    def variables(self, addresses: Mapping[Settings, tuple[str, int]]) -> dict[str, str | None]:
+        """What changes in the command's environment; None: it is not to be there. Raises OSError."""
+        changes: dict[str, str | None] = {}
+        for server, settings in zip(self.servers, self.settings, strict=True):
+            host, port = addresses[settings]
+            if self.directory is not None and _has_own_socket(server, settings):
+                host, port = self.directory.path, _port_of(server.upstream)
+            changes |= server.pointed_at(host, port)
+            lines = server.password_lines(host, port)
+            if self.directory is not None and lines and "PGPASSFILE" not in changes:
+                changes["PGPASSFILE"] = self.directory.write_passwords(lines)
+        return changes
+
+
+def _run_behind(wanted: Wanted, options: Mapping[str, Any], say: Callable[[str], None], plan: _Plan) -> int:
+    """The proxy, and in front of it the command; returns what it ended with, as `Command.code`."""
+    poolers = plan.poolers()
+    try:
+        proxy = Proxy.start(list(poolers.values()), options["loop"], plan.directory.path if plan.directory else "")
     except ProxyFailed as error:
         say(str(error))
         return error.code
-    environment = dict(os.environ)
-    for server, settings in zip(servers, plan, strict=True):
-        for name, value in server.pointed_at(*proxy.addresses[poolers.index(settings)]).items():
-            if value is None:
-                environment.pop(name, None)
-            else:
-                environment[name] = value
     try:
+        environment = _changed(os.environ, plan.variables(dict(zip(poolers, proxy.addresses, strict=True))))
         command = start(wanted.command, environment, proxy.pid, options["drain_timeout"])
-    except CommandFailed as error:
+    except (CommandFailed, OSError) as error:
         proxy.stop()
-        say(str(error))
-        return error.code
+        say(str(error) if isinstance(error, CommandFailed) else f"the password file cannot be written: {error}")
+        return error.code if isinstance(error, CommandFailed) else 1
     code = command.wait()
     if command.proxy_code is not None:
         say(f"the proxy ended before the command did ({_describe(command.proxy_code)}); the command was ended")
@@ -76,7 +117,44 @@ def run(wanted: Wanted, options: Mapping[str, Any], say: Callable[[str], None]) 
     summary = proxy.stop()
     if summary and not wanted.is_quiet:
         say(summary)
-    return end_as(code)
+    return code
+
+
+def _changed(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    kept = {name: value for name, value in environment.items() if name not in changes}
+    return kept | {name: value for name, value in changes.items() if value is not None}
+
+
+def _has_own_socket(server: Server, settings: Settings) -> bool:
+    """Whether a Unix socket is made for this server's variables, beside what is listened on anyway."""
+    return server.needs_socket and not settings.listen[0].is_unix
+
+
+def _port_of(upstream: Address) -> int:
+    """The number of the server's port, which stays in PGPORT."""
+    return int(upstream.path.rpartition(".")[2]) if upstream.is_unix else upstream.port
+
+
+def _remarks(servers: Sequence[Server], plan: Sequence[Settings]) -> dict[str, list[str]]:
+    """What there is to say -> the servers' names."""
+    found: dict[str, list[str]] = {}
+    for server, settings in zip(servers, plan, strict=True):
+        for remark in (*server.remarks, *_remarks_of_use(server, settings)):
+            found.setdefault(remark, []).append(server.name)
+    return found
+
+
+def _remarks_of_use(server: Server, settings: Settings) -> Iterator[str]:
+    if server.tls.mode == settings.upstream_tls == "require":
+        yield (
+            "TLS is required, and nobody verifies the server's certificate, as some drivers would (node-postgres);"
+            " say sslmode=verify-full, or give --upstream-ca"
+        )
+    if _has_own_socket(server, settings):
+        yield (
+            "it is the directory of a Unix socket now, and PGSSLMODE stays for other connections; a driver that wants"
+            " TLS on a Unix socket too (node-postgres) needs DATABASE_URL"
+        )
 
 
 def _servers(wanted: Wanted) -> list[Server]:
@@ -99,6 +177,7 @@ def _plan(wanted: Wanted, options: Mapping[str, Any], servers: Sequence[Server])
         values["upstream"] = options["upstream"] or server.upstream
         values.update(server.tls.options(values["upstream"], options))
         try:
+            _check_listen(values["listen"])
             plan.append(settings_from(values))
         except ConfigurationError as error:
             raise ConfigurationError(f"{server.name}: {error.message}") from None
@@ -111,6 +190,16 @@ def _plan(wanted: Wanted, options: Mapping[str, Any], servers: Sequence[Server])
                     " or name one variable with --env"
                 )
     return plan
+
+
+def _check_listen(groups: Sequence[Sequence[Address]]) -> None:
+    """The command is told the first address, as libpq has it."""
+    first = groups[0][0]
+    if first.is_unix and not re.fullmatch(r"\.s\.PGSQL\.[0-9]+", os.path.basename(first.path)):
+        raise ConfigurationError(
+            f"--listen {first}: a URL cannot name this socket; write unix:{os.path.dirname(first.path)}:PORT, for the"
+            " one in that directory that drivers look for"
+        )
 
 
 def _describe(code: int) -> str:

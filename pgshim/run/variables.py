@@ -5,22 +5,20 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pgshim import password_file
 from pgshim.addresses import Address
 from pgshim.errors import ConfigurationError
 from pgshim.url import DatabaseUrl, place
-from pgshim.url_tls import UpstreamTls, upstream_tls
+from pgshim.url_tls import UpstreamTls, says_tls, upstream_tls
 
 DATABASE_URL, PGHOST = "DATABASE_URL", "PGHOST"
 
 #: libpq's variables that say where the server is.
 _PLACE = ("PGHOST", "PGHOSTADDR", "PGPORT")
-#: Those that say something of TLS, and are to say it no longer.
-_TLS = (
-    *("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLNEGOTIATION", "PGCHANNELBINDING", "PGREQUIRESSL", "PGSSLSNI"),
-    *("PGSSLCRL", "PGSSLCRLDIR", "PGSSLCERTMODE", "PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION"),
-)
+#: What libpq insists on without TLS as well. It holds for all of the command's connections: it is not taken away.
+_WITHOUT_TLS_IN_VAIN = ("PGCHANNELBINDING", "PGSSLCERTMODE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +33,35 @@ class Server:
     url: DatabaseUrl | None = None
     #: libpq's PGSSLMODE would tell the driver what the URL does not.
     says_no_tls: bool = False
-    #: (user, password) by the password file, whose lines name the server's host and port, and not pgshim's.
+    #: For a URL: (user, password) by the password file, whose lines name the server's host and port, and not pgshim's.
     login: tuple[str, str] | None = field(default=None, repr=False)
+    #: For libpq's variables: the server's name in the password file, and the file.
+    named: Address = field(default_factory=Address)
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def needs_socket(self) -> bool:
+        """Whether only a Unix socket will do: on TCP libpq's variables insist on TLS, and for others they go on to."""
+        return self.url is None and self.tls.mode in ("require", "verify-ca", "verify-full")
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether the password file has lines for libpq's variables."""
+        return bool(self.password_lines("", 0))
+
+    def password_lines(self, host: str, port: int) -> list[str]:
+        """A password file for libpq with pgshim in the server's place; empty: none is needed."""
+        return password_file.pointed_at(list(self.passwords), self.named, host, port)
 
     def pointed_at(self, host: str, port: int) -> dict[str, str | None]:
-        """The variables with pgshim in the server's place; None: it is not to be there."""
+        """The variables with pgshim in the server's place; None: it is not to be there.
+
+        Those about TLS and passwords are for the command's other connections as well, and stay.
+        """
         if self.url is not None:
             url = self.url.with_login(*self.login) if self.login else self.url
             return {self.name: url.pointed_at(host, port, says_no_tls=self.says_no_tls)}
-        place_now: dict[str, str | None] = {"PGHOST": host, "PGHOSTADDR": None, "PGPORT": str(port)}
-        password = {"PGPASSWORD": self.login[1]} if self.login else {}
-        return place_now | dict.fromkeys(_TLS) | {"PGSSLMODE": "disable"} | password
+        return {"PGHOST": host, "PGHOSTADDR": None, "PGPORT": str(port)}
 
 
 def find(names: tuple[str, ...], environment: Mapping[str, str], files: Mapping[str, str]) -> list[Server]:
@@ -62,7 +78,7 @@ def find(names: tuple[str, ...], environment: Mapping[str, str], files: Mapping[
         libpq = _libpq(environment)
         # Beside a URL they may well be for something else.
         if not found or found[0].upstream == libpq.upstream:
-            found.append(libpq)
+            found.append(_checked(libpq, environment))
     if not found:
         raise ConfigurationError(
             "DATABASE_URL is not in the environment, nor in .env, and PGHOST neither; set one of them, name another"
@@ -73,7 +89,8 @@ def find(names: tuple[str, ...], environment: Mapping[str, str], files: Mapping[
 
 def _named(name: str, environment: Mapping[str, str], files: Mapping[str, str]) -> Server:
     if name in _PLACE:
-        return _libpq({**{each: files[each] for each in files if each.startswith("PG")}, **environment})
+        variables = {**{each: files[each] for each in files if each.startswith("PG")}, **environment}
+        return _checked(_libpq(variables), variables)
     text = environment.get(name) or files.get(name, "")
     if not text:
         raise ConfigurationError(
@@ -84,11 +101,16 @@ def _named(name: str, environment: Mapping[str, str], files: Mapping[str, str]) 
         upstream, tls = url.address(environment), url.tls(environment)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name} cannot be used: {error.message}") from None
-    says_no_tls = any(environment.get(each) for each in ("PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION"))
     login = None
     if not url.password:
         login = _login(upstream, url.user, url.database, environment, url.said("passfile"))
-    return Server(name, upstream, tls, tuple(_remarks(url, tls)), url, says_no_tls, login)
+    remarks = list(_remarks(url, tls))
+    if environment.get("PGSSLROOTCERT") == "system" and url.driver not in ("asyncpg", "pg8000"):
+        remarks.append(
+            "libpq connects nowhere without TLS while PGSSLROOTCERT is system; say sslmode=verify-full and"
+            " sslrootcert=system in the URLs, and unset it"
+        )
+    return Server(name, upstream, tls, tuple(remarks), url, says_tls(environment), login)
 
 
 def _libpq(environment: Mapping[str, str]) -> Server:
@@ -97,6 +119,7 @@ def _libpq(environment: Mapping[str, str]) -> Server:
     try:
         tls = upstream_tls({}, environment)
         host, hostaddr = environment.get("PGHOST", ""), environment.get("PGHOSTADDR", "")
+        named = place(host or hostaddr, environment.get("PGPORT", ""))
         if hostaddr and tls.mode != "verify-full":
             host = hostaddr
         upstream = place(host, environment.get("PGPORT", ""))
@@ -105,7 +128,19 @@ def _libpq(environment: Mapping[str, str]) -> Server:
     remarks = _lost(tls)
     if "," in host:
         remarks.append("it has several hosts, of which pgshim takes the first")
-    return Server(PGHOST, upstream, tls, tuple(remarks), login=_login(upstream, "", "", environment))
+    passwords = [] if environment.get("PGPASSWORD") else _lines(password_file.path_in(environment))
+    return Server(PGHOST, upstream, tls, tuple(remarks), named=named, passwords=tuple(passwords))
+
+
+def _checked(server: Server, environment: Mapping[str, str]) -> Server:
+    """Raises ConfigurationError for what would keep libpq from connecting without TLS."""
+    for name in _WITHOUT_TLS_IN_VAIN:
+        if environment.get(name) == "require":
+            raise ConfigurationError(
+                f"{name}=require cannot be had through pgshim; unset it, and say it in the URLs of connections that"
+                " go elsewhere"
+            )
+    return server
 
 
 def _login(
@@ -116,14 +151,20 @@ def _login(
         return None
     path = password_file.path_in(environment, passfile)
     try:
-        if password_file.is_open_to_others(path):
-            return None
         user = user or environment.get("PGUSER") or getpass.getuser()
-        lines = password_file.lines_of(path)
     except (OSError, KeyError):
         return None
+    lines = _lines(path)
     password = password_file.find(lines, upstream, database or environment.get("PGDATABASE") or user, user)
     return None if password is None else (user, password)
+
+
+def _lines(path: Path) -> list[str]:
+    """What is in a password file; nothing if libpq would not use it."""
+    try:
+        return [] if password_file.is_open_to_others(path) else password_file.lines_of(path)
+    except OSError:
+        return []
 
 
 def _remarks(url: DatabaseUrl, tls: UpstreamTls) -> Iterator[str]:

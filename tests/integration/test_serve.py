@@ -20,7 +20,7 @@ from pgshim.cli import command
 from pgshim.demo.processes import clean_environment
 from pgshim.options import ServeOptions
 from pgshim.values import READERS
-from tests.integration.support import fill_pool
+from tests.integration.support import certificate_environment, fill_pool
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Stack
@@ -120,6 +120,27 @@ def test_what_the_url_says_of_tls_is_for_the_pooler(run: Any, tls_stack: "Stack"
             connection = await asyncpg.connect(address.url())
             assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
             await connection.close()
+
+    run(main())
+
+
+def test_what_libpqs_variables_say_of_tls_is_for_the_pooler_too(
+    run: Any, tls_stack: "Stack", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PGSSLMODE": "verify-full", **certificate_environment(tls_stack)}.items():
+        monkeypatch.setenv(name, value)
+
+    async def main() -> None:
+        url = tls_stack.pgbouncer.endpoint().url
+        async with pgshim.serve(url) as address:
+            assert address.url() == address.url(url)
+            assert address.url().endswith("?sslmode=disable")
+            connection = await asyncpg.connect(address.url())
+            assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            await connection.close()
+        # An address has nothing of them: the driver has, and is not told otherwise.
+        async with pgshim.serve(NOWHERE) as address:
+            assert "sslmode" not in address.url(url)
 
     run(main())
 

@@ -17,6 +17,11 @@ def tls(text: str, **environment: str) -> UpstreamTls:
     return DatabaseUrl.read(text).tls(environment)
 
 
+@pytest.fixture(autouse=True)
+def _has_no_root_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -128,6 +133,58 @@ VERIFIED = UpstreamTls("verify-full", "ca.pem")
 )
 def test_what_a_url_says_of_tls_is_for_the_upstream(query: str, expected: UpstreamTls) -> None:
     assert tls(f"postgresql://pooler/db?{query}") == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("sslmode=disable&sslmode=verify-full&sslrootcert=ca.pem", VERIFIED),
+        ("sslmode=verify-full&sslrootcert=other&sslmode=disable", UpstreamTls("disable")),
+        ("sslmode=&sslmode=verify-full&sslrootcert=ca.pem", VERIFIED),
+        # What says nothing takes nothing away: libpq does not connect with it.
+        ("sslmode=verify-full&sslmode=&sslrootcert=other&sslrootcert=ca.pem", VERIFIED),
+    ],
+)
+def test_of_a_repeated_parameter_the_last_counts_as_for_libpq(query: str, expected: UpstreamTls) -> None:
+    assert tls(f"postgresql://pooler/db?{query}") == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "address"),
+    [
+        ("port=1&port=2", Address("pooler", 2)),
+        ("host=a&port=1&port=2", Address("a", 2)),
+        # SQLAlchemy's lists.
+        ("host=a&host=b", Address("a", 5432)),
+        ("host=a&host=b&port=1&port=2", Address("a", 1)),
+    ],
+)
+def test_several_hosts_are_a_list_of_which_the_first_counts(query: str, address: Address) -> None:
+    assert DatabaseUrl.read(f"postgresql://pooler/db?{query}").address({}) == address
+
+
+def test_a_login_is_in_front_of_the_host_and_for_jdbc_in_the_query() -> None:
+    def with_login(text: str) -> str:
+        return DatabaseUrl.read(text).with_login("b:b", "p@&+ w").pointed_at(H, P)
+
+    assert with_login("postgresql://b%3Ab@pooler/db?a=b") == "postgresql://b%3Ab:p%40%26%2B%20w@127.0.0.1:7000/db?a=b"
+    login = "user=b%3Ab&password=p%40%26%2B%20w"
+    for query in ("?a=b&user=b%3Ab", "?user=b%3Ab&password=&a=b", "?a=b"):
+        assert with_login(f"jdbc:postgresql://pooler/db{query}") == f"jdbc:postgresql://127.0.0.1:7000/db?a=b&{login}"
+
+
+def test_require_verifies_where_libpq_does(tmp_path: Path) -> None:
+    root = tmp_path / ".postgresql" / "root.crt"
+    root.parent.mkdir()
+    root.touch()
+    verified = UpstreamTls("verify-ca", str(root))
+    for query in ("sslmode=require", "ssl=require", "requiressl=1"):
+        assert tls(f"postgresql://pooler/db?{query}") == verified
+    assert tls("postgresql://pooler/db", PGSSLMODE="require") == verified
+    assert tls("postgresql://pooler/db?sslmode=require&sslrootcert=ca.pem") == UpstreamTls("verify-ca", "ca.pem")
+    # Words of others, who do not look there.
+    for query in ("sslmode=no-verify", "ssl=%7B%7D", "sslmode=require&sslaccept=accept_invalid_certs"):
+        assert tls(f"postgresql://pooler/db?{query}") == UpstreamTls("require")
 
 
 def test_verification_without_a_ca_is_by_libpqs_file_or_else_by_what_the_machine_trusts(
