@@ -1,8 +1,8 @@
 """Names become addresses, in threads that nobody has to wait for.
 
 A resolver whose servers do not answer takes half a minute for one name, and cannot be interrupted. A loop's own
-`getaddrinfo` asks in threads that are joined when the loop is closed, or when the process exits: pgshim, or the app that
-it is part of, would stay for that long after its last word.
+`getaddrinfo` asks in threads that are joined when the loop is closed, or when the process exits: pgshim, or the app
+that it is part of, would stay for that long after its last word.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def test_requests_that_are_odd_are_answered_all_the_same(run: Run, caplog: pytes
                 (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
                 (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 405),
                 (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
-                (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+                (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 405),
                 (b"GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
                 (b"GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
                 (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
