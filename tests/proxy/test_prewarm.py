@@ -192,6 +192,8 @@ def test_a_unix_socket_is_warmed_as_well(run: Run, tmp_path: Path) -> None:
         listener = await asyncio.start_unix_server(upstream.serve, path)
         async with listener, pgshim(Address(path=path), upstream_tls="disable", prewarm=1) as server:
             await warmed(server, 1)
+            # A connection to a Unix socket is there before the pooler's own task for it has begun.
+            await until(lambda: upstream.accepted == 1)
             upstream.is_stuck = True
             client = await Client.logged_in(server)
             assert await client.query(b"select 1") == "CZ"
