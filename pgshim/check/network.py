@@ -7,11 +7,10 @@ import errno
 import os
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Thread
 
 from pgshim.addresses import Address
+from pgshim.proxy.resolve import Resolver
 from pgshim.proxy.sockets import tune
 from pgshim.proxy.upstream import Endpoint
 
@@ -48,37 +47,8 @@ async def resolve(address: Address, timeout: float) -> list[Endpoint]:
     if address.is_unix:
         return [Endpoint(socket.AF_UNIX, address.path)]
     async with asyncio.timeout(timeout):
-        try:
-            return await _look_up(address)
-        except UnicodeError as error:
-            raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
-
-
-async def _look_up(address: Address) -> list[Endpoint]:
-    """asyncio waits at its end for its threads, so that neither a time limit nor Ctrl-C would end a slow resolver."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Endpoint]] = loop.create_future()
-
-    def settle(found: list[Endpoint], error: Exception | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(found)
-        else:
-            answer.set_exception(error)
-
-    def look_up() -> None:
-        found, failure = [], None
-        try:
-            infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            found = [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in infos]
-        except Exception as error:  # it is raised where the answer is awaited
-            failure = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any longer
-            loop.call_soon_threadsafe(settle, found, failure)
-
-    Thread(target=look_up, daemon=True).start()
-    return await answer
+        found = await Resolver().addresses(address.host, address.port)
+    return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 
 async def attempt(address: Address, endpoint: Endpoint, timeout: float) -> Attempt:

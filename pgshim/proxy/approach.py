@@ -74,8 +74,21 @@ class Approach:
         try:
             _, connection.endpoint = await connection.upstream.connect(lambda: _Made(connection, self._startup))
         except UpstreamUnreachable as error:
-            if connection.is_connecting:
-                connection.fail(error)
+            self._fail(error)
+        except Exception:
+            address = connection.upstream.address
+            # Whatever it is, the client is not left waiting for its login to time out.
+            self._fail(
+                UpstreamUnreachable(
+                    f"could not connect to the upstream {address}: internal error",
+                    hint="pgshim's log has a traceback: a bug, please report it.",
+                )
+            )
+            raise
+
+    def _fail(self, error: UpstreamUnreachable) -> None:
+        if self._connection.is_connecting:
+            self._connection.fail(error)
 
 
 def _trips_to(transport: asyncio.Transport, server: Server) -> int:

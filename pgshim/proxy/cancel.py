@@ -69,17 +69,22 @@ class Canceller:
 
         asyncpg waits for that, and counts on the cancel having been dealt with by then.
         """
-        if not await self.cancel(key):
-            if self._siblings is None:
+        try:
+            if not (await self.cancel(key) or await self._ask_siblings(key)):
                 self._tally.cancels["unknown_key"] += 1
                 logger.debug("CancelRequest dropped: unknown key")
-            else:
-                self.under_way += 1
-                try:
-                    await self._siblings.cancel(key)
-                finally:
-                    self.under_way -= 1
-        client.close()
+        finally:
+            client.close()
+
+    async def _ask_siblings(self, key: bytes) -> bool:
+        """Whether one of the other workers may have the key; it has dealt with it then, if it was not too slow."""
+        if self._siblings is None:
+            return False
+        self.under_way += 1
+        try:
+            return await self._siblings.cancel(key)
+        finally:
+            self.under_way -= 1
 
     def knows(self, key: bytes) -> bool:
         """Whether a connection of this process has the key."""

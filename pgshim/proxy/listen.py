@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pgshim.addresses import Address
+from pgshim.proxy.resolve import no_host_name
 
 logger = logging.getLogger("pgshim.server")
 
@@ -100,7 +101,10 @@ def _open_tcp(address: Address) -> list[Listener]:
 
 def bind_tcp(address: Address, finish: Callable[[socket.socket], None]) -> list[Listener]:
     """One socket for each address that the name has, bound, and then made what it is to be. Raises OSError."""
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except ValueError as error:
+        raise no_host_name() from error
     listeners: list[Listener] = []
     for family, kind, proto, _, sockaddr in dict.fromkeys(found):
         sock = socket.socket(family, kind, proto)
@@ -149,9 +153,9 @@ def _remove_stale(path: str) -> None:
 
 
 async def accept(listener: Listener, admit: Callable[[socket.socket], None]) -> None:
-    """Accept for ever. Without descriptors it pauses, and says so once until it can go on."""
+    """Accept as long as the socket listens. Without descriptors it pauses, and says so once until it can go on."""
     loop = asyncio.get_running_loop()
-    has_warned = False
+    has_warned = has_failed = False
     while True:
         try:
             sock, _ = await loop.sock_accept(listener.sock)
@@ -161,10 +165,24 @@ async def accept(listener: Listener, admit: Callable[[socket.socket], None]) -> 
                     logger.warning("cannot accept: %s; clients have to wait", os.strerror(error.errno or 0).lower())
                 has_warned = True
                 await asyncio.sleep(_PAUSE)
-            elif listener.sock.fileno() < 0:
+            elif not _is_listening(listener.sock):
+                # Somebody else who has the socket, as a service manager has, may shut it down.
+                if listener.sock.fileno() >= 0:
+                    reason = os.strerror(error.errno or 0).lower()
+                    logger.error("no longer listening on %s: %s", listener.address, reason)
                 return
-            # Anything else is the client's trouble: it left before it was accepted.
+            else:
+                # Most likely the client's trouble: it left before it was accepted. If not, others have their turn.
+                await asyncio.sleep(_PAUSE if has_failed else 0)
+            has_failed = True
             continue
-        has_warned = False
+        has_warned = has_failed = False
         sock.setblocking(False)
         admit(sock)
+
+
+def _is_listening(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False

@@ -136,6 +136,11 @@ class Monitor:
             status, kind, body = await self._response_to(event)
         except h11.RemoteProtocolError as error:
             status, kind, body = error.error_status_hint, _TEXT, b"bad request\n"
+        except OSError:
+            raise
+        except Exception as error:
+            logger.error("internal error: %r", error, exc_info=error)
+            status, kind, body = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error; pgshim's log says more\n"
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Connection", "close")]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append(("Allow", "GET, HEAD"))
@@ -169,7 +174,12 @@ class Monitor:
     def _metrics(self, accepted: str) -> tuple[str, bytes]:
         from prometheus_client.exposition import choose_encoder
 
-        encode, kind = choose_encoder(accepted)
+        # It takes a version's parts for numbers, and repeats what the client says in its answer's media type.
+        with contextlib.suppress(TypeError, ValueError):
+            encode, kind = choose_encoder(accepted)
+            if kind.isascii():
+                return kind, encode(self._registry)
+        encode, kind = choose_encoder("")
         return kind, encode(self._registry)
 
 
@@ -188,7 +198,8 @@ class Readiness:
         if not self._server.is_draining and asyncio.get_running_loop().time() >= self._until:
             if self._probe is None or self._probe.done():
                 self._probe = self._server.spawn(self._look())
-            await asyncio.shield(self._probe)
+            # Not the probe's end itself: it is cancelled when pgshim is stopped.
+            await asyncio.wait([self._probe])
         return "pgshim is being stopped" if self._server.is_draining else self._reason
 
     async def _look(self) -> None:
@@ -201,4 +212,7 @@ class Readiness:
             self._reason = error.message
         except TimeoutError:
             self._reason = f"the upstream {self._server.upstream.address} took longer than {_PATIENCE:g} s to connect"
+        except Exception as error:
+            logger.error("internal error: %r", error, exc_info=error)
+            self._reason = f"could not connect to the upstream {self._server.upstream.address}: internal error"
         self._until = asyncio.get_running_loop().time() + _FRESH

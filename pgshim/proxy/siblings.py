@@ -91,7 +91,7 @@ class Siblings:
         # Answers to questions that this worker's predecessor asked must not be taken for its own.
         self._requests = itertools.count(int.from_bytes(os.urandom(7)))
         #: Questions of this worker: how many may still answer, and what is set when that does not matter any more.
-        self._pending: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
+        self._pending: dict[int, tuple[set[int], asyncio.Future[bool]]] = {}
 
     def open(self, cancels: Cancels, spawn: Callable[[Coroutine[Any, Any, None]], Any]) -> None:
         """Answer the others from now on, in the running loop."""
@@ -102,21 +102,26 @@ class Siblings:
         """Answer no more."""
         asyncio.get_running_loop().remove_reader(self._mailboxes.fileno(self._number))
 
-    async def cancel(self, key: bytes) -> None:
-        """Have the worker that knows the key deal with its CancelRequest; returns when it has, or nobody knows it."""
+    async def cancel(self, key: bytes) -> bool:
+        """Have the worker that knows the key deal with its CancelRequest; returns when it has.
+
+        False: nobody knows it. Where some did not answer, or could not be asked, one of them may: True.
+        """
         if len(key) > _LONGEST_KEY:
-            return
+            return False
         request = next(self._requests)
         asked = {other for other in self._others if self._post(other, _ASK, request, key)}
+        is_for_all = len(asked) == len(self._others)
         if not asked:
-            return
-        answered = asyncio.get_running_loop().create_future()
+            return not is_for_all
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pending[request] = asked, answered
         try:
             async with asyncio.timeout(_PATIENCE):
-                await answered
+                return await answered or not is_for_all
         except TimeoutError:
             logger.warning("CancelRequest: workers %s did not answer", ", ".join(map(str, sorted(asked))))
+            return True
         finally:
             del self._pending[request]
 
@@ -146,4 +151,4 @@ class Siblings:
         asked, answered = self._pending.get(request, (set(), None))
         asked.discard(sender)
         if answered is not None and not answered.done() and (kind == _DONE or not asked):
-            answered.set_result(None)
+            answered.set_result(kind == _DONE)

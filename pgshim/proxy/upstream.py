@@ -20,6 +20,7 @@ from typing import Any
 from pgshim.addresses import Address
 from pgshim.errors import UpstreamUnreachable
 from pgshim.protocol import hot
+from pgshim.proxy.resolve import Resolver
 from pgshim.proxy.sockets import tune
 from pgshim.proxy.tally import Tally
 from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
@@ -50,12 +51,23 @@ class Endpoint:
 class Upstream:
     """What all connections of a process share that go to `address`: the pooler, or the session endpoint."""
 
-    __slots__ = ("_contexts", "_has_warned", "_option", "_settings", "_tally", "_tls", "address", "has_spoken_tls")
+    __slots__ = (
+        "_contexts",
+        "_has_warned",
+        "_option",
+        "_resolver",
+        "_settings",
+        "_tally",
+        "_tls",
+        "address",
+        "has_spoken_tls",
+    )
 
     def __init__(self, settings: Settings, address: Address, contexts: Contexts, tally: Tally | None = None) -> None:
         self._settings = settings
         self._contexts = contexts
         self._tally = tally or Tally()
+        self._resolver = Resolver()
         self.address = address
         self._tls = settings.tls_of(address)
         self._option = "--session-upstream" if address == settings.session_upstream else "--upstream"
@@ -105,9 +117,7 @@ class Upstream:
             return [Endpoint(socket.AF_UNIX, address.path)]
         try:
             async with asyncio.timeout(self._settings.connect_timeout or None):
-                found = await asyncio.get_running_loop().getaddrinfo(
-                    address.host, address.port, type=socket.SOCK_STREAM
-                )
+                found = await self._resolver.addresses(address.host, address.port)
         except TimeoutError as error:
             raise self._unreachable(error) from error
         except OSError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import asyncpg
 import pytest
 
 from pgshim.demo.servers import PgBouncer
 from tests.metrics.support import SECONDS, Monitored, monitored, until
+from tests.proxy.world import cancel_request
 
 
 def increase(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
@@ -132,3 +134,12 @@ def test_cancels_by_what_became_of_them(pooler: PgBouncer) -> None:
         asyncio.run(cancel(pgshim.url))
         until(lambda: pgshim.figures()["pgshim_cancel_requests_total{forwarded}"] == 1)
         assert pgshim.figures()["pgshim_errors_total{57014}"] == 1
+
+
+def test_cancels_that_no_worker_has_a_client_for(pooler: PgBouncer) -> None:
+    with monitored(pooler, "--workers", "2") as pgshim:
+        for count in range(1, 4):
+            with socket.create_connection(("127.0.0.1", pgshim.process.port), timeout=SECONDS) as canceller:
+                canceller.sendall(cancel_request(b"nobody's"))
+                assert canceller.recv(1) == b""
+            until(lambda: pgshim.figures()["pgshim_cancel_requests_total{unknown_key}"] == count)  # noqa: B023

@@ -91,6 +91,7 @@ def test_a_cancel_request_for_nobody_or_an_idle_client_goes_nowhere(run: Run) ->
                 canceller.send(cancel_request(key))
                 assert await canceller.is_closed()
             assert upstream.cancels == []
+            assert server.tally.cancels == {"forwarded": 0, "idle": 1, "unknown_key": 3, "failed": 0}
             assert len(upstream.writers) == 1
 
     run(story())
@@ -206,6 +207,41 @@ def test_the_accept_loop_pauses_without_descriptors_and_says_so_once(caplog: pyt
     asyncio.run(story())
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "too many open files" in record.message
+
+
+def test_a_socket_that_somebody_else_shuts_down_is_given_up(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        (listener,) = open_listeners((Address("127.0.0.1", 0),))
+        task = asyncio.ensure_future(accept(listener, lambda sock: None))
+        await asyncio.sleep(0.05)
+        with listener.sock.dup() as another:
+            another.shutdown(socket.SHUT_RDWR)
+        async with asyncio.timeout(2):
+            await task
+        assert caplog.messages == [f"no longer listening on {listener.address}: invalid argument"]
+        listener.close()
+
+    run(story())
+
+
+def test_an_accept_that_fails_again_and_again_leaves_room_for_others() -> None:
+    async def story() -> None:
+        (listener,) = open_listeners((Address("127.0.0.1", 0),))
+        calls = 0
+
+        async def refused(sock: socket.socket) -> None:
+            nonlocal calls
+            calls += 1
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        asyncio.get_running_loop().sock_accept = refused  # type: ignore[method-assign, assignment]
+        task = asyncio.ensure_future(accept(listener, lambda sock: None))
+        await asyncio.sleep(0.6)
+        task.cancel()
+        listener.close()
+        assert 2 <= calls <= 5
+
+    asyncio.run(story())
 
 
 # Listening.
