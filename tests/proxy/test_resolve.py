@@ -26,7 +26,7 @@ from tests.proxy.conftest import Run
 from tests.proxy.world import Client, pgshim, startup
 
 ROOT = Path(__file__).parent.parent.parent
-BAD_NAMES = ["pooler..example", ".example", "p" * 64 + ".example", "p\udcff.example"]
+BAD_NAMES = ["pooler..example", ".example", "p" * 64 + ".example"]
 
 #: Found by each interpreter at its start: one name's servers do not answer for a minute.
 _SLOW = """
