@@ -34,12 +34,9 @@ def run(main: Callable[..., Awaitable[Any]], stack: "Stack", *arguments: Any) ->
     asyncio.run(filled())
 
 
-async def fill_pool(stack: "Stack", *, again: bool = False) -> None:
-    """Makes PgBouncer open every server it may: one client alone would be given the same one again and again.
-
-    Once for each, unless it is to be done `again`: what has come in between may have cost a server.
-    """
-    if stack.pgbouncer.pid in _filled and not again:
+async def fill_pool(stack: "Stack") -> None:
+    """Makes PgBouncer open every server it may: one client alone would be given the same one again and again."""
+    if stack.pgbouncer.pid in _filled:
         return
     url = stack.pgbouncer.endpoint(**stack.parameters).url
     async with AsyncExitStack() as held:
