@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import trustme
 
 from pgshim.check.course import Course
 from pgshim.check.passwords import with_password
@@ -19,6 +18,7 @@ from pgshim.check.run import check
 from pgshim.check.target import Target
 from pgshim.check.url import read_url
 from pgshim.demo.servers import PgBouncer, PostgresServer, TlsFiles
+from tests.certificates import issued
 
 TEST_SECONDS = 60.0
 
@@ -110,16 +110,6 @@ def _no_files_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
 def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     """A certificate for localhost only, from a throw-away authority."""
     return issued(tmp_path_factory.mktemp("tls"), "localhost")
-
-
-def issued(folder: Path, *names: str) -> TlsFiles:
-    authority = trustme.CA()
-    certificate = authority.issue_cert(*names)
-    files = TlsFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
-    files.certificate.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-    certificate.private_key_pem.write_to_path(files.key)
-    authority.cert_pem.write_to_path(files.ca)
-    return files
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import trustme
 
 from pgshim.demo.processes import free_port
 from pgshim.demo.servers import APP_USER, PgBouncer, PostgresServer, TlsFiles
+from tests.certificates import issued
 from tests.docs.pages import Page
 
 SUPABASE_USER = "postgres.abcdefgh"
@@ -48,14 +48,7 @@ class Place:
 
 @pytest.fixture(scope="session")
 def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    files = TlsFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
-    files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(files.key)
-    authority.cert_pem.write_to_path(files.ca)
-    return files
+    return issued(tmp_path_factory.mktemp("tls"), "localhost")
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import trustme
 
 from pgshim.demo.binaries import wheel_bindir
 from pgshim.demo.processes import Endpoint
 from pgshim.demo.servers import APP_DATABASE, APP_USER, PgBouncer, PgshimProcess, PostgresServer, TlsFiles
+from tests.certificates import issued
 from tests.poolers import setups
 from tests.programs import need_servers
 
@@ -76,14 +76,7 @@ def running(**options: object) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     """A certificate for localhost and 127.0.0.1, from a throw-away authority."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    files = TlsFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
-    files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(files.key)
-    authority.cert_pem.write_to_path(files.ca)
-    return files
+    return issued(tmp_path_factory.mktemp("tls"), "localhost", "127.0.0.1")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from pgshim.demo.processes import clean_environment
 from pgshim.demo.servers import PgBouncer
@@ -137,7 +138,6 @@ def test_what_the_url_says_of_tls_is_for_the_pooler(tls_stack: "Stack", scheme: 
 
 
 def test_a_ca_that_did_not_sign_the_poolers_certificate_is_found_out(tls_stack: "Stack", tmp_path: Path) -> None:
-    trustme = pytest.importorskip("trustme")
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     url = f"{tls_stack.pgbouncer.endpoint().url}?sslmode=verify-full&sslrootcert={other}"

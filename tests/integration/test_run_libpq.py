@@ -4,7 +4,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,10 @@ ASYNCPG = """
 """
 
 
-@pytest.fixture
-def elsewhere() -> Iterator[tuple[int, list[bytes]]]:
-    """Another server: (its port, the first eight bytes of each connection)."""
-    seen: list[bytes] = []
+@contextmanager
+def server_that(hears: Callable[[socket.socket], bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """(its port, what it has heard on each connection)."""
+    heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -48,13 +49,20 @@ def elsewhere() -> Iterator[tuple[int, list[bytes]]]:
                     return
                 with client:
                     client.settimeout(5)
-                    seen.append(client.recv(8))
+                    heard.append(hears(client))
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield listener.getsockname()[1], seen
+        yield listener.getsockname()[1], heard
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(timeout=5)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[int, list[bytes]]]:
+    """Another server: (its port, the first eight bytes of each connection)."""
+    with server_that(lambda client: client.recv(8)) as found:
+        yield found
 
 
 def variables(endpoint: "Endpoint", **changes: str) -> dict[str, str]:
@@ -160,31 +168,20 @@ def test_another_server_gets_its_own_password_and_not_the_poolers(
     assert passwords == [b"its own"]
 
 
+def password_of(client: socket.socket) -> bytes:
+    """What a client gives that is asked for its password in clear."""
+    while client.recv(8) == SSL_REQUEST:
+        client.sendall(b"N")
+    client.recv(4096)
+    client.sendall(b"R\0\0\0\x08\0\0\0\x03")
+    return client.recv(4096)[5:-1]
+
+
 @pytest.fixture
 def text_password_server() -> Iterator[tuple[int, list[bytes]]]:
     """A server that asks for a password in clear: (its port, what it was given)."""
-    passwords: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                with client:
-                    client.settimeout(5)
-                    while client.recv(8) == SSL_REQUEST:
-                        client.sendall(b"N")
-                    client.recv(4096)
-                    client.sendall(b"R\0\0\0\x08\0\0\0\x03")
-                    passwords.append(client.recv(4096)[5:-1])
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1], passwords
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(timeout=5)
+    with server_that(password_of) as found:
+        yield found
 
 
 @pytest.mark.parametrize("name", ["PGCHANNELBINDING", "PGSSLCERTMODE"])
