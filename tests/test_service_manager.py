@@ -207,7 +207,7 @@ def test_sockets_by_the_name_of_session_are_the_session_endpoints(tmp_path: Path
 
 
 def arrival(upstream: socket.socket, address: tuple[str, int] | str) -> bytes:
-    """What reaches this upstream of a client that comes to an address; a probe, which says nothing, does not count."""
+    """What reaches this upstream of a client that comes to an address; one that logs nobody in is a probe."""
     upstream.settimeout(10)
     with socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX) as client:
         client.connect(address)
@@ -216,7 +216,9 @@ def arrival(upstream: socket.socket, address: tuple[str, int] | str) -> bytes:
             connection, _ = upstream.accept()
             with connection:
                 connection.settimeout(10)
-                if received := connection.recv(8):
+                assert connection.recv(8) == SSL_REQUEST
+                connection.sendall(b"N")
+                if received := connection.recv(4096):
                     return received
 
 

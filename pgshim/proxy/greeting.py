@@ -47,6 +47,9 @@ class Greeting(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = client = cast(asyncio.Transport, transport)
+        if self._server.is_draining:
+            abort(client)
+            return
         self._server.greetings.add(self)
         if self._deadline:
             self._timer = asyncio.get_running_loop().call_at(self._deadline, client.abort)

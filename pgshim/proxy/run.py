@@ -248,7 +248,12 @@ class _Ending:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def to_the_end() -> None:
-            await work
+            try:
+                await work
+            except Exception as error:
+                # A bug, but not one that keeps the process.
+                logger.error("internal error: %r", error, exc_info=error)
+                await self._server.close()
             if not self._over.done():
                 self._over.set_result(None)
 

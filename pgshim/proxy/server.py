@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from pgshim.errors import PgshimError, TooManyConnections
 from pgshim.proxy import farewells
@@ -26,7 +26,7 @@ from pgshim.proxy.sockets import RESERVED_DESCRIPTORS, tune
 from pgshim.proxy.stages import make_stages
 from pgshim.proxy.sweep import IdleSweep, PinSweep
 from pgshim.proxy.tally import COLUMNS, Ledger, Tally
-from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
+from pgshim.proxy.tls import SHUTDOWN_TIMEOUT, Contexts, handshake_timeout
 from pgshim.proxy.upstream import Upstream
 from pgshim.proxy.worker import Worker
 from pgshim.settings import Settings
@@ -70,8 +70,9 @@ class Server:
         self._descriptors = max(descriptors - RESERVED_DESCRIPTORS - settings.prewarm, 4)
         # A connection has two sockets; one in eight is kept for those that are told that there is no room, and cancels.
         self._most_connections = min(settings.max_connections, max(1, self._descriptors * 7 // 16))
-        #: Those that have yet to agree on TLS.
+        #: Those that have yet to agree on TLS, or to do its handshake; and of these, those that have to agree on it.
         self._arrivals: set[asyncio.Task[None]] = set()
+        self._negotiating: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
@@ -115,7 +116,12 @@ class Server:
             return
         task = self.spawn(self._welcome(sock, is_at_session_endpoint))
         self._arrivals.add(task)
-        task.add_done_callback(self._arrivals.discard)
+        self._negotiating.add(task)
+        task.add_done_callback(self._arrived)
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        self._arrivals.discard(task)
+        self._negotiating.discard(task)
 
     async def _welcome(self, sock: socket.socket, is_at_session_endpoint: bool) -> None:
         """Agree on TLS, and wait for the first packet; all of it, and the login, within --login-timeout."""
@@ -126,22 +132,25 @@ class Server:
             tune(sock)
             async with asyncio.timeout_at(deadline or None):
                 outcome = await negotiate(sock, offers_tls=context is not None)
-                if outcome is None:
-                    sock.close()
-                    return
-                await loop.connect_accepted_socket(
-                    lambda: Greeting(
-                        self,
-                        outcome.early,
-                        deadline,
-                        is_direct=outcome.is_direct,
-                        is_at_session_endpoint=is_at_session_endpoint,
-                    ),
-                    sock,
-                    ssl=context if outcome.has_tls else None,
-                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT if outcome.has_tls else None,
-                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT if outcome.has_tls else None,
-                )
+            if outcome is None:
+                sock.close()
+                return
+            # From here on nothing is cancelled: uvloop would close the transport without a word to the connection that
+            # may have begun by then.
+            self._negotiating.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            await loop.connect_accepted_socket(
+                lambda: Greeting(
+                    self,
+                    outcome.early,
+                    deadline,
+                    is_direct=outcome.is_direct,
+                    is_at_session_endpoint=is_at_session_endpoint,
+                ),
+                sock,
+                ssl=context if outcome.has_tls else None,
+                ssl_handshake_timeout=handshake_timeout(deadline) if outcome.has_tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT if outcome.has_tls else None,
+            )
         except PgshimError as error:
             logger.warning("closed: %s", error.message)
             with contextlib.suppress(OSError), sock:
@@ -247,7 +256,7 @@ class Server:
     async def _stop_accepting(self) -> None:
         self.is_draining = True
         self.prewarm.close()
-        tasks = [*self._accepting, *self._arrivals]
+        tasks = [*self._accepting, *self._negotiating]
         self._accepting.clear()
         for task in tasks:
             task.cancel()

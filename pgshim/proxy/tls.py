@@ -6,6 +6,7 @@ new files are no good.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import os
@@ -24,6 +25,14 @@ HANDSHAKE_TIMEOUT = 30.0
 SHUTDOWN_TIMEOUT = 5.0
 
 _SELF_SIGNED_LIFETIME = datetime.timedelta(days=3650)
+
+
+def handshake_timeout(deadline: float) -> float:
+    """Seconds for a handshake that is to end by the loop's time of `deadline`; 0: there is none."""
+    if not deadline:
+        return HANDSHAKE_TIMEOUT
+    # No loop takes zero.
+    return min(HANDSHAKE_TIMEOUT, max(deadline - asyncio.get_running_loop().time(), 0.001))
 
 
 class Contexts:

@@ -23,7 +23,7 @@ from pgshim.protocol import hot
 from pgshim.proxy.resolve import Resolver
 from pgshim.proxy.sockets import tune
 from pgshim.proxy.tally import Tally
-from pgshim.proxy.tls import HANDSHAKE_TIMEOUT, SHUTDOWN_TIMEOUT, Contexts
+from pgshim.proxy.tls import SHUTDOWN_TIMEOUT, Contexts, handshake_timeout
 from pgshim.settings import Settings
 
 logger = logging.getLogger("pgshim.upstream")
@@ -96,11 +96,12 @@ class Upstream:
     async def _connect_to_any(
         self, candidates: list[Endpoint], factory: Callable[[], asyncio.Protocol]
     ) -> tuple[asyncio.Transport, Endpoint]:
-        failures = []
+        failures: list[OSError] = []
         for candidate in candidates:
+            limit = self._settings.connect_timeout
+            deadline = asyncio.get_running_loop().time() + limit if limit else 0.0
             try:
-                async with asyncio.timeout(self._settings.connect_timeout or None):
-                    return await self._connect_to(candidate, factory), candidate
+                return await self._connect_to(candidate, factory, deadline), candidate
             except OSError as error:
                 failures.append(error)
         raise self._unreachable(failures[0])
@@ -127,15 +128,22 @@ class Upstream:
             ) from error
         return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found]
 
-    async def _connect_to(self, endpoint: Endpoint, factory: Callable[[], asyncio.Protocol]) -> asyncio.Transport:
+    async def _connect_to(
+        self, endpoint: Endpoint, factory: Callable[[], asyncio.Protocol], deadline: float
+    ) -> asyncio.Transport:
+        """By the loop's time of `deadline`; 0: there is none."""
         loop = asyncio.get_running_loop()
+        context = self._contexts.upstream_side(self._tls)
         sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            tune(sock)
-            await loop.sock_connect(sock, endpoint.sockaddr)
-            context = self._contexts.upstream_side(self._tls)
-            if context is None or not await self._has_tls(loop, sock, endpoint):
+            async with asyncio.timeout_at(deadline or None):
+                sock.setblocking(False)
+                tune(sock)
+                await loop.sock_connect(sock, endpoint.sockaddr)
+                has_tls = context is not None and await self._has_tls(loop, sock, endpoint)
+            # From here on nothing is cancelled: uvloop would close a transport without a word to its protocol, which
+            # may know by then that it has one.
+            if not has_tls:
                 # With uvloop's create_connection, the socket object of a transport that is closed in `connection_made`
                 # keeps the number of a descriptor that is no longer its own, and closes it a second time.
                 transport, _ = await loop.connect_accepted_socket(factory, sock)
@@ -145,10 +153,10 @@ class Upstream:
                     sock=sock,
                     ssl=context,
                     server_hostname=self.address.host,
-                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                    ssl_handshake_timeout=handshake_timeout(deadline),
                     ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
                 )
-            self._warn(endpoint, context is not None and transport.get_extra_info("ssl_object") is not None)
+            self._warn(endpoint, has_tls)
         except BaseException:
             sock.close()
             raise
@@ -217,7 +225,8 @@ class Upstream:
             hint = "Check --upstream-ca; --upstream-tls=verify-ca leaves the host name out of it."
         elif isinstance(error, ssl.SSLError):
             reason, hint = f"TLS failed: {_text(error)}", "Check --upstream-tls, --upstream-cert and --upstream-key."
-        elif isinstance(error, TimeoutError):
+        elif isinstance(error, TimeoutError) or (isinstance(error, ConnectionAbortedError) and error.errno is None):
+            # The latter is how a loop puts it that a handshake takes too long.
             reason, hint = "no answer in time", "Check that it runs and can be reached; --connect-timeout is the limit."
         else:
             reason, hint = _text(error), f"Check that it runs and listens there, and {self._option}."
