@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ _FAREWELL = 1.0
 
 _MOST_CONNECTIONS = 16
 _LONGEST_REQUEST = 8192
+
+#: What a client that was set up for a proxy puts before the path (RFC 9112, 3.2.2).
+_ORIGIN = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
 
 #: Seconds for which it holds what was found out about the upstream; and that it has to take a connection.
 _FRESH = 3.0
@@ -159,7 +163,7 @@ class Monitor:
         """(status, content type, body)."""
         if request.method not in (b"GET", b"HEAD"):
             return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET and HEAD\n"
-        path = request.target.partition(b"?")[0]
+        path = _ORIGIN.sub(b"", request.target).partition(b"?")[0]
         if path == b"/metrics":
             return HTTPStatus.OK, *self._metrics(dict(request.headers).get(b"accept", b"").decode("latin-1"))
         if path == b"/healthz":
