@@ -35,7 +35,7 @@ def files(image_root: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory
         if each.suffix in (".service", ".socket"):
             shutil.copy(each, units)
     example = (UNITS / "pgshim.env").read_text()
-    assert "PGSHIM_UPSTREAM=127.0.0.1:5432\n" in example
+    assert "PGSHIM_UPSTREAM=pooler.example:6543\n" in example
     upstream = f"/srv/pool:{pool.port}"
     (configuration / "pgshim.env").write_text(example.replace("pooler.example:6543", upstream))
     for each in (folder, folder / "opt", folder / "etc"):
