@@ -97,6 +97,8 @@ class Machine:
         return self.do("systemctl", "show", "--property", name, "--value", unit)
 
     def log(self) -> str:
+        # journald may not have written the last lines yet.
+        self.do("journalctl", "--sync")
         return self.do("journalctl", "--unit", "pgshim.service", "--no-pager", "--output", "cat")
 
     def end(self) -> None:
