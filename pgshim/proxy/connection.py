@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from pgshim.errors import IdleTimeout, PgshimError, ShuttingDown, UpstreamViolation
@@ -53,6 +53,7 @@ class Connection(ConnectionState, asyncio.Protocol):
             session, upstream = self._session, self.flow.upstream
             assert session is not None
             self.is_active = True
+            self.heard_at = monotonic()
             if not self._has_attention and upstream is not None:
                 output = session.pass_from_client(data)
                 if output is not None:

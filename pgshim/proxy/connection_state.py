@@ -27,8 +27,8 @@ class ConnectionState:
     """The two sides of a connection, its stage, and what it waits for."""
 
     __slots__ = ("_early", "_has_attention", "_is_draining", "_is_half_closed", "_linger", "_login", "_server",
-                 "_session", "_tally", "_timer", "asked_at", "endpoint", "flow", "idle_ticks", "is_active", "key",
-                 "number", "phase", "upstream")  # fmt: skip
+                 "_session", "_tally", "_timer", "asked_at", "endpoint", "flow", "heard_at", "idle_ticks", "is_active",
+                 "key", "number", "phase", "upstream")  # fmt: skip
 
     def __init__(self, server: Server, client: asyncio.Transport, number: int, login: Login) -> None:
         self._server = server
@@ -57,6 +57,8 @@ class ConnectionState:
         self._is_draining = False
         #: Whether `_settle` has anything to look at.
         self._has_attention = False
+        #: When (monotonic) the client, once it has a session, last sent something.
+        self.heard_at = 0.0
         #: For the idle sweep: whether the client sent anything since its last look, and how many looks ago.
         self.is_active = True
         self.idle_ticks = 0
@@ -75,3 +77,8 @@ class ConnectionState:
     def is_busy(self) -> bool:
         """Whether upstream owes this client a reply: only then has a CancelRequest anything to cancel."""
         return self._session is not None and self._session.is_busy
+
+    @property
+    def ready_count(self) -> int:
+        """How many ReadyForQuery of its upstream's the client has been given; -1: there is no session."""
+        return self._session.ready_count if self._session is not None else -1

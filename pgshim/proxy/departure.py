@@ -80,8 +80,11 @@ class Departure(asyncio.Protocol):
             abort(self._transport)
             return
         self._has_cancelled = True
-        self._server.spawn(self._server.canceller.send(self._key, self._upstream, self._endpoint))
+        self._server.spawn(self._cancel(self._key))
         self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._press)
+
+    async def _cancel(self, key: bytes) -> None:
+        await self._server.canceller.send(key, self._upstream, self._endpoint)
 
     def abort(self) -> None:
         """pgshim is being stopped and waits no longer."""

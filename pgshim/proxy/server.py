@@ -59,7 +59,7 @@ class Server:
             self.session_upstream = Upstream(settings, settings.session_upstream, self.contexts, self.tally)
         self.prewarm = Prewarm(self.upstream, settings.prewarm, self.spawn)
         self.stages = make_stages(settings, self.tally, worker.number if worker else 0)
-        self.canceller = Canceller(self.stages, self.tally, worker.siblings if worker else None)
+        self.canceller = Canceller(self.stages, self.tally, self.spawn, worker.siblings if worker else None)
         self.pins = PinSweep()
         self.listeners: list[Listener] = []
         #: Clients whose first packet has not come yet.

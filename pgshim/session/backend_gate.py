@@ -227,6 +227,7 @@ class BackendGate(FrontendGate):
             self._settle_settings()
         self.settings.has_failed = False
         if head.failure is not None:
+            self.ready_count += 1
             return shapes.ready_of_failing(self, head.failure)
         if self.awaits_begin and lazy_begin.has_failed(self, head):
             return b""
@@ -236,6 +237,7 @@ class BackendGate(FrontendGate):
             self.roll_back_wrapped()
             return b""
         self.counts.note_ready(is_in_block=status != hot.IDLE)
+        self.ready_count += 1
         self.holds_all = self.holds_all and bool(self.outstanding)
         withheld = head.wrapped.withheld if head.wrapped is not None and not has_failed else b""
         return withheld + self.ready() if withheld or self.settings.has_news else None

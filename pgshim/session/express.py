@@ -216,6 +216,7 @@ class Express(BackendGate):
                 self.portals.clear()
                 self.drawing.clear()
         self._awaited = None
+        self.ready_count += 1
         return data[start:] if start else data
 
     def _start_of_answer(self, data: bytes, statement: Statement) -> int:

@@ -21,7 +21,7 @@ class PlainSession:
     """One client's conversation with a server of its own."""
 
     __slots__ = ("_backend", "_counts", "_frontend", "_is_open", "_owed", "_status", "_to_client", "_to_upstream",
-                 "has_said_fatal", "is_abandoned", "is_terminated")  # fmt: skip
+                 "has_said_fatal", "is_abandoned", "is_terminated", "ready_count")  # fmt: skip
 
     is_broken = False
     is_pinning = False
@@ -36,6 +36,8 @@ class PlainSession:
         self._to_upstream: list[bytes] = []
         #: ReadyForQuery messages that are still to come.
         self._owed = 0
+        #: And how many there have been.
+        self.ready_count = 0
         self._status = hot.IDLE
         #: Whether anything went up since the last Sync or Query.
         self._is_open = False
@@ -77,6 +79,7 @@ class PlainSession:
         for type_code, start, stop, _ in frames:
             if type_code == _READY:
                 self._owed = max(0, self._owed - 1)
+                self.ready_count += 1
                 self._status = buffer[stop - 1]
                 self._counts.note_ready(is_in_block=self._status != hot.IDLE)
             elif type_code == _ERROR:

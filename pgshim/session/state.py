@@ -73,6 +73,7 @@ class State:
         "passes_rest",
         "policy",
         "portals",
+        "ready_count",
         "riding",
         "setting_portals",
         "settings",
@@ -119,6 +120,8 @@ class State:
         self.status = hot.IDLE
         #: The BEGIN that the client has been answered and no server has seen, and the settings that belong to it.
         self.begin: list[bytes] = []
+        #: How many ReadyForQuery of upstream's the client has been given: none has been since, if it is the same.
+        self.ready_count = 0
         #: Whether such a BEGIN has gone up, and is not carried out yet.
         self.awaits_begin = False
         #: The Query or FunctionCall that went up with it, until it is answered.

@@ -1,13 +1,14 @@
 """asyncpg: errors of every kind, cancels, timeouts and transactions; the connection is right afterwards."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
 import pytest
 
 from tests.integration.conftest import Stack
-from tests.integration.support import connected, in_transaction, on_server_value, on_the_server, run
+from tests.integration.support import POOL_SIZE, connected, in_transaction, on_server_value, on_the_server, run
 
 ACCOUNTS = """
     DROP TABLE IF EXISTS entries, accounts;
@@ -239,6 +240,27 @@ def test_a_stopped_query_ends_at_the_server_and_no_other_does(stack: Stack, stop
     run(main, stack)
 
 
+def test_a_query_that_timed_out_before_it_had_a_server_is_not_carried_out_later(plain_stack: Stack) -> None:
+    async def main(stack: Stack) -> None:
+        await on_the_server(stack, ACCOUNTS)
+        async with AsyncExitStack() as opened:
+            holders = [await opened.enter_async_context(connected(stack)) for _ in range(POOL_SIZE)]
+            connection = await opened.enter_async_context(connected(stack))
+            sql = "SELECT pg_sleep($1::int)"
+            await connection.fetch(sql, 0)
+            for holder in holders:
+                await holder.execute("BEGIN; SELECT 1")
+            # PgBouncer has no server for it.
+            with pytest.raises(TimeoutError):
+                await connection.fetch(sql, 20, timeout=0.2)
+            for holder in holders:
+                await holder.execute("COMMIT")
+            async with asyncio.timeout(8):
+                await check_alive(connection, 1)
+
+    run(main, plain_stack)
+
+
 def test_timeouts_of_many_connections_hit_only_their_own_queries(plain_stack: Stack) -> None:
     async def main(stack: Stack) -> None:
         await on_the_server(stack, ACCOUNTS)
@@ -261,7 +283,11 @@ def test_timeouts_of_many_connections_hit_only_their_own_queries(plain_stack: St
     run(main, plain_stack)
 
 
-def test_a_timeout_in_a_transaction_and_while_rows_and_copies_flow(plain_stack: Stack) -> None:
+#: 10 GB of rows, if nobody stops it.
+ENDLESS = "SELECT n, repeat('x', 1000) FROM generate_series(1, $1::int) n"
+
+
+def test_a_timeout_in_a_transaction(plain_stack: Stack) -> None:
     async def main(stack: Stack) -> None:
         await on_the_server(stack, ACCOUNTS)
         async with connected(stack) as connection:
@@ -272,16 +298,31 @@ def test_a_timeout_in_a_transaction_and_while_rows_and_copies_flow(plain_stack: 
                 await connection.fetch("SELECT pg_sleep($1::int)", 20, timeout=0.1)
             await transaction.rollback()
             assert await connection.fetchval("SELECT amount FROM accounts WHERE id = 3") == 100
-            endless = "SELECT n, repeat('x', 1000) FROM generate_series(1, $1::int) n"
-            with pytest.raises(TimeoutError):
-                await connection.fetch(endless, 10_000_000, timeout=0.3)
             await check_alive(connection, 1)
 
-            async def slow(data: bytes) -> None:
-                await asyncio.sleep(0.05)
+    run(main, plain_stack)
 
+
+def test_a_timeout_while_rows_flow(plain_stack: Stack) -> None:
+    async def main(stack: Stack) -> None:
+        await on_the_server(stack, ACCOUNTS)
+        async with connected(stack) as connection:
             with pytest.raises(TimeoutError):
-                await connection.copy_from_query(endless, 10_000_000, output=slow, timeout=0.3)
-            await check_alive(connection, 2)
+                await connection.fetch(ENDLESS, 10_000_000, timeout=0.3)
+            await check_alive(connection, 1)
+
+    run(main, plain_stack)
+
+
+def test_a_timeout_while_a_copy_flows(plain_stack: Stack) -> None:
+    async def slow(data: bytes) -> None:
+        await asyncio.sleep(0.05)
+
+    async def main(stack: Stack) -> None:
+        await on_the_server(stack, ACCOUNTS)
+        async with connected(stack) as connection:
+            with pytest.raises(TimeoutError):
+                await connection.copy_from_query(ENDLESS, 10_000_000, output=slow, timeout=0.3)
+            await check_alive(connection, 1)
 
     run(main, plain_stack)

@@ -1,0 +1,178 @@
+"""A CancelRequest that may have overtaken its query is sent again, for that query and no other."""
+
+import asyncio
+
+import pytest
+
+from pgshim.protocol import hot
+from pgshim.proxy import cancel
+from pgshim.proxy.server import Server
+from tests.proxy.conftest import Run
+from tests.proxy.test_server import Sleeper
+from tests.proxy.world import (
+    Client,
+    ScriptedUpstream,
+    cancel_request,
+    command_complete,
+    data_row,
+    listening,
+    pgshim,
+    until,
+)
+
+PAUSES = (0.05, 0.05, 0.05)
+#: Seconds in which all of it has been done.
+ENOUGH = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancel, "_PAUSES", PAUSES)
+
+
+async def cancelled(server: Server, client: Client) -> None:
+    """The client has sent a CancelRequest, and it was dealt with."""
+    canceller = await Client.connect(server)
+    canceller.send(cancel_request(client.key))
+    assert await canceller.is_closed()
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_it_is_sent_again_until_the_reply_comes(run: Run, mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream, upstream_mode=mode) as server:
+            sleeper = upstream.answers[b"sleep"] = Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await until(upstream.queries)
+            await cancelled(server, client)
+            await until(lambda: len(upstream.cancels) >= 2)
+            sleeper.wake.set()
+            assert await client.types(2) == "CZ"
+            sent = len(upstream.cancels)
+            upstream.answers[b"next"] = next_sleeper = Sleeper()
+            client.send(hot.query(b"next"))
+            await asyncio.sleep(ENOUGH)
+            assert upstream.cancels == [client.key] * sent
+            assert not server.canceller._again
+            # What is asked of clients is counted, not what pgshim makes of it.
+            assert server.tally.cancels["forwarded"] == 1
+            next_sleeper.wake.set()
+            assert await client.types(2) == "CZ"
+
+    run(story())
+    assert "Traceback" not in caplog.text
+
+
+def test_it_is_not_sent_for_ever(run: Run) -> None:
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream) as server:
+            sleeper = upstream.answers[b"sleep"] = Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await until(upstream.queries)
+            await cancelled(server, client)
+            await until(lambda: len(upstream.cancels) == 1 + len(PAUSES))
+            await asyncio.sleep(ENOUGH)
+            assert len(upstream.cancels) == 1 + len(PAUSES)
+            assert not server.canceller._again
+            # The client may ask for it as often as it likes.
+            await cancelled(server, client)
+            await until(lambda: len(upstream.cancels) > 2 + len(PAUSES))
+            sleeper.wake.set()
+            assert await client.types(2) == "CZ"
+
+    run(story())
+
+
+def test_one_that_comes_later_is_sent_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancel, "_RIGHT_BEHIND", 0.1)
+
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream) as server:
+            sleeper = upstream.answers[b"sleep"] = Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await asyncio.sleep(0.2)
+            await cancelled(server, client)
+            await asyncio.sleep(ENOUGH)
+            assert upstream.cancels == [client.key]
+            sleeper.wake.set()
+            assert await client.types(2) == "CZ"
+
+    run(story())
+
+
+def test_one_that_had_its_effect_is_not_for_what_comes_behind(run: Run) -> None:
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream, pipeline="through") as server:
+            first, second = upstream.answers[b"first"], upstream.answers[b"second"] = Sleeper(), Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"first") + hot.query(b"second"))
+            await until(upstream.queries)
+            await cancelled(server, client)
+            first.wake.set()
+            assert await client.types(2) == "CZ"
+            sent = len(upstream.cancels)
+            await asyncio.sleep(ENOUGH)
+            assert len(upstream.cancels) == sent
+            second.wake.set()
+            assert await client.types(2) == "CZ"
+
+    run(story())
+
+
+def test_nobody_goes_on_cancelling_for_a_client_that_is_gone(run: Run) -> None:
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream) as server:
+            upstream.answers[b"sleep"] = Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await until(upstream.queries)
+            await cancelled(server, client)
+            client.reset()
+            await until(lambda: not server.connections)
+            assert not server.canceller._again
+
+    run(story())
+
+
+def test_a_client_that_takes_nothing_may_have_its_answer_waiting(run: Run) -> None:
+    async def rows(writer: asyncio.StreamWriter) -> None:
+        writer.write(data_row(1 << 20) * 8 + command_complete() + hot.READY[hot.IDLE])
+
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream) as server:
+            upstream.answers[b"rows"] = rows
+            client = await Client.logged_in(server)
+            client.writer.transport.pause_reading()
+            client.send(hot.query(b"rows"))
+            (connection,) = server.connections
+            await until(lambda: connection.flow.is_client_full)
+            await cancelled(server, client)
+            await asyncio.sleep(ENOUGH)
+            assert upstream.cancels == [client.key]
+            client.writer.transport.resume_reading()
+            assert await client.types(10) == "D" * 8 + "CZ"
+            assert upstream.cancels == [client.key]
+
+    run(story())
+
+
+def test_an_upstream_that_takes_no_more_is_asked_again(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream, connect_timeout=0.2) as server:
+            sleeper = upstream.answers[b"sleep"] = Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await until(upstream.queries)
+            upstream.ssl_answer = b"x"
+            await cancelled(server, client)
+            assert server.tally.cancels["failed"] == 1
+            upstream.ssl_answer = b"N"
+            await until(lambda: upstream.cancels)
+            sleeper.wake.set()
+            assert await client.types(2) == "CZ"
+
+    run(story())
+    assert "CancelRequest not sent" in caplog.text
