@@ -1,6 +1,7 @@
 """A CancelRequest that may have overtaken its query is sent again, for that query and no other."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,28 @@ def test_it_is_sent_again_until_the_reply_comes(run: Run, mode: str, caplog: pyt
 
     run(story())
     assert "Traceback" not in caplog.text
+
+
+def test_the_trace_tells_it(run: Run, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    async def story() -> None:
+        async with listening(ScriptedUpstream()) as upstream, pgshim(upstream, trace=str(trace)) as server:
+            sleeper = upstream.answers[b"sleep"] = Sleeper()
+            client = await Client.logged_in(server)
+            client.send(hot.query(b"sleep"))
+            await until(upstream.queries)
+            await cancelled(server, client)
+            await until(lambda: len(upstream.cancels) >= 2)
+            sleeper.wake.set()
+            assert await client.types(2) == "CZ"
+
+    run(story())
+    first, again, *_ = (line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if "CancelRequest" in line)
+    assert first.endswith("CancelRequest 1 <secret>")
+    assert first.split()[1] == "F----->B"
+    assert again.split()[1:4] == ["|-->B", "injected", "16"]
+    assert again.endswith("CancelRequest 1 <secret>")
 
 
 def test_it_is_not_sent_for_ever(run: Run) -> None:
