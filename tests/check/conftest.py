@@ -84,6 +84,10 @@ def answering(*replies: bytes) -> Iterator[int]:
                     if not connection.recv(4096):
                         break
                     connection.sendall(reply)
+                # To close with something unread would be a reset.
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
 
         def serve() -> None:
             with suppress(OSError):
