@@ -54,7 +54,6 @@ class Saboteur:
             "PgBouncer restarted (SIGTERM)": lambda: self._restart_pgbouncer(signal.SIGTERM),
             "PgBouncer restarted (SIGKILL)": lambda: self._restart_pgbouncer(signal.SIGKILL),
             "PgBouncer stalled for 1 s": self._stall,
-            "PgBouncer: KILL, RESUME": lambda: self._console("KILL app", "RESUME app"),
             "PgBouncer: RECONNECT": lambda: self._console("RECONNECT app"),
             "PgBouncer: PAUSE, RESUME": self._pause,
             "some servers of the pool terminated": lambda: self._terminate(0.5),
@@ -69,6 +68,9 @@ class Saboteur:
                 "pgshim restarted (SIGKILL)": self._kill_pgshim,
                 "pgshim stalled for 1 s": self._stall_pgshim,
             }
+        if "kill," in self._only.lower():
+            # By request alone: PgBouncer 1.18 aborts or hangs, one time in a hundred, when its KILL meets a cancel.
+            acts["PgBouncer: KILL, RESUME"] = lambda: self._console("KILL app", "RESUME app")
         return acts
 
     def _restart_pgbouncer(self, number: signal.Signals) -> None:
