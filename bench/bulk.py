@@ -22,8 +22,9 @@ from pgshim.protocol.frontend import CopyDone, Query
 from pgshim.protocol.startup import StartupMessage
 
 MIB = 1024 * 1024
-ROUNDS = 3
 SIZES = (100, 1_000, 8_192, 65_536)
+#: Rounds, by the size of a frame: more where there is an aim.
+ROUNDS = {100: 3, 1_000: 3, 8_192: 9, 65_536: 9}
 #: MiB in one round, by the size of a frame: small ones take longer.
 VOLUMES = {100: 64, 1_000: 192, 8_192: 512, 65_536: 512}
 #: pgshim's share of the bare relay's throughput that is aimed at, from this size of a frame on.
@@ -150,7 +151,7 @@ def rows(*, quick: bool = False) -> Iterator[tuple[str, ...]]:
             for size in (8_192,) if quick else SIZES:
                 cost = dict.fromkeys(COLUMNS, float("inf"))
                 most = 0
-                for _ in range(1 if quick else ROUNDS):
+                for _ in range(1 if quick else ROUNDS[size]):
                     for name, way in ways.items():
                         found, _, grown = sample(way, kind, size)
                         cost[name] = min(cost[name], found)
