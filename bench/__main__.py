@@ -74,7 +74,7 @@ def tables(seconds: float, *, quick: bool = False) -> dict[str, tuple[str, tuple
             workers.rows,
         ),
         "bulk": (
-            "MiB for each CPU second in the middle, best of 3 rounds (9 from 8 KiB on); us: a frame, beyond the relay's",
+            "MiB for each CPU second in the middle, best of 3 rounds (9 from 8 KiB on); us: a frame, beyond relay's",
             ("what", "frame", *bulk.COLUMNS, "pgshim/relay", "scan us", "pgshim us", "more MiB"),
             partial(bulk.rows, quick=quick),
         ),
